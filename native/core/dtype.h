@@ -1,0 +1,21 @@
+// Element types of tensors and values.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+namespace resnet {
+
+enum class DType { kFloat32, kFloat16, kBFloat16, kUint8, kInt32 };
+
+size_t dtypeBytes(DType dtype);
+const char* dtypeName(DType dtype);  // "float32", "float16", "bfloat16", "uint8", "int32"
+std::optional<DType> parseDType(std::string_view name);
+
+// IEEE half and bfloat16 bits to float32, exact; denormals included whatever the FTZ/DAZ mode.
+float float16ToFloat32(uint16_t bits);
+float bfloat16ToFloat32(uint16_t bits);
+
+}  // namespace resnet
