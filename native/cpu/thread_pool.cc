@@ -43,8 +43,10 @@ double cgroupQuota() {
   std::ifstream v2("/sys/fs/cgroup/cpu.max");
   std::string quota;
   double period = 0;
-  if (v2 >> quota >> period) return quota == "max" || period <= 0 ? 0 : std::atof(quota.c_str()) / period;
-  std::ifstream v1Quota("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), v1Period("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
+  if (v2 >> quota >> period)
+    return quota == "max" || period <= 0 ? 0 : std::atof(quota.c_str()) / period;
+  std::ifstream v1Quota("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"),
+      v1Period("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
   double us = 0;
   if (v1Quota >> us && v1Period >> period && us > 0 && period > 0) return us / period;
   return 0;
@@ -125,8 +127,9 @@ Status ThreadPool::reserve(int threads) {
     try {  // std::thread reports a refusal by throwing
       threads_.emplace_back([this] { workerLoop(); });
     } catch (const std::exception& error) {
-      return Status::error(Code::kOutOfMemory, "the system refused thread " + std::to_string(threads_.size() + 1) +
-                                                   " of " + std::to_string(threads) + " (" + error.what() +
+      return Status::error(Code::kOutOfMemory, "the system refused thread " +
+                                                   std::to_string(threads_.size() + 1) + " of " +
+                                                   std::to_string(threads) + " (" + error.what() +
                                                    "); ask for fewer with the option 'threads'");
     }
     ++free_;

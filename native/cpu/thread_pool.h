@@ -1,9 +1,11 @@
-// The process-wide pool that runs networks. Never libuv's: a network must not starve file and DNS work.
+// The process-wide pool that runs networks. Never libuv's: a network must not starve file and DNS
+// work.
 //
-// Reference-counted by its users (environments); threads start when a job needs them and are joined when the last
-// user leaves, while the library is still loaded. A job takes all its threads at once or waits in line
-// (first in, first out): two jobs that held half of theirs each would stall at their barriers.
-// Its threads run with denormals flushed (FTZ and DAZ): they cost 100 times a normal operation.
+// Reference-counted by its users (environments); threads start when a job needs them and are joined
+// when the last user leaves, while the library is still loaded. A job takes all its threads at once
+// or waits in line (first in, first out): two jobs that held half of theirs each would stall at
+// their barriers. Its threads run with denormals flushed (FTZ and DAZ): they cost 100 times a
+// normal operation.
 #pragma once
 
 #include <atomic>
@@ -45,8 +47,9 @@ class ThreadPool {
   static int liveThreads();
   ~ThreadPool();
 
-  // Work for `threads` threads: body(thread) runs once on each, then finish() on the last one out. Owned by the
-  // submitter, untouched by the pool once finish() has been entered, so that finish() may free or resubmit it.
+  // Work for `threads` threads: body(thread) runs once on each, then finish() on the last one out.
+  // Owned by the submitter, untouched by the pool once finish() has been entered, so that finish()
+  // may free or resubmit it.
   class Job {
    public:
     virtual ~Job() = default;
@@ -65,7 +68,8 @@ class ThreadPool {
   Status reserve(int threads);
   // Queues a job; allocates nothing. Its threads must have been reserved.
   void submit(Job* job) noexcept;
-  // Submits and waits; for compile-time work, from a thread outside the pool. The threads must have been reserved.
+  // Submits and waits; for compile-time work, from a thread outside the pool. The threads must have
+  // been reserved.
   void runAndWait(int threads, const std::function<void(int thread)>& body);
 
  private:
@@ -74,7 +78,7 @@ class ThreadPool {
 
   std::mutex mutex_;
   std::condition_variable wake_;
-  Job* head_ = nullptr;     // waiting jobs, linked
+  Job* head_ = nullptr;  // waiting jobs, linked
   Job* tail_ = nullptr;
   Job* current_ = nullptr;  // being handed out, thread by thread
   int free_ = 0;            // threads that no started job has taken
