@@ -21,8 +21,16 @@ function sources(dir) {
 /** Digest of all that goes into the addon: sources, build file, versions, compiler settings. */
 function digest() {
   const hash = createHash('sha256')
-  const files = ['CMakeLists.txt', 'package.json', 'node_modules/node-addon-api/package.json', 'node_modules/cmake-js/package.json']
-  for (const file of [...files.map((name) => path.join(root, name)), ...sources(path.join(root, 'native')).sort()]) {
+  const files = [
+    'CMakeLists.txt',
+    'package.json',
+    'node_modules/node-addon-api/package.json',
+    'node_modules/cmake-js/package.json',
+  ]
+  for (const file of [
+    ...files.map((name) => path.join(root, name)),
+    ...sources(path.join(root, 'native')).sort(),
+  ]) {
     hash.update(path.relative(root, file)).update('\0').update(readFileSync(file)).update('\0')
   }
   for (const name of ['CXX', 'CXXFLAGS', 'LDFLAGS']) hash.update(`${name}=${process.env[name] ?? ''}\0`)
@@ -50,6 +58,7 @@ if (upToDate && !process.argv.includes('--force')) {
   must('Building the native addon', bin('cmake-js'), ['build', '--parallel', jobs, '--log-level', 'error'], {
     env: { CMAKE_BUILD_PARALLEL_LEVEL: jobs },
   })
-  if (!existsSync(addon)) fail(`The build ended without error, yet ${path.relative(root, addon)} is not there.`)
+  if (!existsSync(addon))
+    fail(`The build ended without error, yet ${path.relative(root, addon)} is not there.`)
   writeFileSync(stamp, wanted)
 }

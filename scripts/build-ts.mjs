@@ -14,9 +14,21 @@ function newest(file) {
 }
 
 ensureDependencies()
-const inputs = ['lib', 'binding.d.ts', 'tsconfig.json', 'tsconfig.build.json', 'package.json', 'scripts/build-ts.mjs']
+const inputs = [
+  'lib',
+  'binding.d.ts',
+  'tsconfig.json',
+  'tsconfig.build.json',
+  'package.json',
+  'scripts/build-ts.mjs',
+]
 const changed = Math.max(...inputs.map((name) => newest(path.join(root, name))))
-if (existsSync(path.join(dist, 'index.js')) && existsSync(stamp) && statSync(stamp).mtimeMs > changed && !process.argv.includes('--force')) {
+if (
+  existsSync(path.join(dist, 'index.js')) &&
+  existsSync(stamp) &&
+  statSync(stamp).mtimeMs > changed &&
+  !process.argv.includes('--force')
+) {
   console.log('The compiled library is up to date.')
 } else {
   console.log('Compiling the library …')

@@ -6,7 +6,8 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 export const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '..')
-export const bin = (name) => path.join(root, 'node_modules', '.bin', process.platform === 'win32' ? `${name}.cmd` : name)
+export const bin = (name) =>
+  path.join(root, 'node_modules', '.bin', process.platform === 'win32' ? `${name}.cmd` : name)
 
 /** Says what is wrong in one message, without a stack, and ends the process. */
 export function fail(message) {
@@ -34,7 +35,8 @@ export function run(command, args, { env, cwd = root, quiet = false } = {}) {
 /** As run(), and ends the process where the command failed. */
 export function must(what, command, args, options) {
   const status = run(command, args, options)
-  if (status !== 0) fail(`${what} failed: '${[path.basename(command), ...args].join(' ')}' ended with status ${status}.`)
+  if (status !== 0)
+    fail(`${what} failed: '${[path.basename(command), ...args].join(' ')}' ended with status ${status}.`)
 }
 
 function readJson(file) {
@@ -61,7 +63,9 @@ export function ensureDependencies() {
   if (stale === undefined) return
   const modules = path.join(root, 'node_modules')
   if (existsSync(modules) && lstatSync(modules).isSymbolicLink()) {
-    fail(`node_modules is a link and '${stale}' in it is not what package-lock.json asks for. Run npm ci where it points.`)
+    fail(
+      `node_modules is a link and '${stale}' in it is not what package-lock.json asks for. Run npm ci where it points.`,
+    )
   }
   console.log('Installing the dependencies (npm ci) …')
   must('Installing the dependencies', process.platform === 'win32' ? 'npm.cmd' : 'npm', [

@@ -13,8 +13,11 @@ function cmakeProblem() {
   const { error, stdout } = works('cmake', ['--version'])
   if (error) return 'CMake is not installed'
   const version = /version (\d+)\.(\d+)/.exec(stdout)?.slice(1, 3).map(Number) ?? [0, 0]
-  const enough = version[0] > minimumCMake[0] || (version[0] === minimumCMake[0] && version[1] >= minimumCMake[1])
-  return enough ? undefined : `CMake ${version.join('.')} is too old (${minimumCMake.join('.')} or newer is needed)`
+  const enough =
+    version[0] > minimumCMake[0] || (version[0] === minimumCMake[0] && version[1] >= minimumCMake[1])
+  return enough
+    ? undefined
+    : `CMake ${version.join('.')} is too old (${minimumCMake.join('.')} or newer is needed)`
 }
 
 /** undefined, or why no compiler takes C++20. On Windows CMake finds Visual Studio by itself, and says so if not. */
@@ -24,15 +27,23 @@ function compilerProblem() {
   const candidates = process.env.CXX ? [process.env.CXX] : ['c++', 'g++', 'clang++']
   const present = candidates.filter((name) => !works(name, ['--version']).error)
   if (present.length === 0) {
-    return process.env.CXX ? `the compiler that CXX names ('${process.env.CXX}') cannot be started` : 'there is no C++ compiler'
+    return process.env.CXX
+      ? `the compiler that CXX names ('${process.env.CXX}') cannot be started`
+      : 'there is no C++ compiler'
   }
-  const able = present.some((name) => works(name, ['-std=c++20', '-fsyntax-only', '-x', 'c++', '-'], probe).status === 0)
-  return able ? undefined : `the C++ compiler (${present.join(', ')}) does not take C++20; g++ 11, clang 14 or newer do`
+  const able = present.some(
+    (name) => works(name, ['-std=c++20', '-fsyntax-only', '-x', 'c++', '-'], probe).status === 0,
+  )
+  return able
+    ? undefined
+    : `the C++ compiler (${present.join(', ')}) does not take C++20; g++ 11, clang 14 or newer do`
 }
 
 function makeProblem() {
   if (process.platform === 'win32') return undefined
-  return ['make', 'ninja'].every((name) => works(name, ['--version']).error) ? 'there is neither make nor ninja' : undefined
+  return ['make', 'ninja'].every((name) => works(name, ['--version']).error)
+    ? 'there is neither make nor ninja'
+    : undefined
 }
 
 /** The command that installs everything needed, for this platform. */
@@ -57,7 +68,9 @@ export function installCommand() {
 }
 
 export function ensureToolchain() {
-  const problems = [compilerProblem(), cmakeProblem(), makeProblem()].filter((problem) => problem !== undefined)
+  const problems = [compilerProblem(), cmakeProblem(), makeProblem()].filter(
+    (problem) => problem !== undefined,
+  )
   if (problems.length === 0) return
   fail(
     `resnet's native part cannot be built here: ${problems.join('; ')}.\n` +
