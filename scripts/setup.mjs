@@ -16,13 +16,13 @@ export function fail(message) {
 }
 
 /** Runs a command in the checkout with its output shown; returns its exit status (1 when a signal ended it). */
-export function run(command, args, { env, cwd = root, quiet = false } = {}) {
+export function run(command, args, { env, cwd = root, quiet = false, quietStdout = false } = {}) {
   const shell = process.platform === 'win32'
   const child = spawnSync(command, args, {
     cwd,
     env: { ...process.env, ...env },
     shell,
-    stdio: quiet ? ['ignore', 'pipe', 'pipe'] : 'inherit',
+    stdio: quiet ? ['ignore', 'pipe', 'pipe'] : ['inherit', quietStdout ? 'ignore' : 'inherit', 'inherit'],
     encoding: 'utf8',
     maxBuffer: 64 << 20,
   })
