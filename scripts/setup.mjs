@@ -20,7 +20,7 @@ export function run(command, args, { env, cwd = root, quiet = false, quietStdout
   const shell = process.platform === 'win32'
   const child = spawnSync(command, args, {
     cwd,
-    env: { ...process.env, ...env },
+    env: { ...process.env, npm_config_update_notifier: 'false', ...env },
     shell,
     stdio: quiet ? ['ignore', 'pipe', 'pipe'] : ['inherit', quietStdout ? 'ignore' : 'inherit', 'inherit'],
     encoding: 'utf8',
