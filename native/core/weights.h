@@ -20,7 +20,8 @@ struct TensorInfo {
   std::vector<int64_t> shape;
 };
 
-// Packed parameters shared by all programs of one model: same packing id and parameters, same bytes.
+// Packed parameters shared by all programs of one model: same packing id and parameters, same
+// bytes.
 struct PackedBuffer {
   std::vector<std::shared_ptr<void>> owners;  // keeps `data` alive
   const float* data = nullptr;
@@ -32,7 +33,8 @@ class PackedStore {
   // Null when absent. Key: packing id + parameter names + every option that packing reads.
   std::shared_ptr<const PackedBuffer> find(const std::string& key) const;
   // Keeps the first of two racing insertions and returns it.
-  std::shared_ptr<const PackedBuffer> insert(const std::string& key, std::shared_ptr<const PackedBuffer> buffer);
+  std::shared_ptr<const PackedBuffer> insert(const std::string& key,
+                                             std::shared_ptr<const PackedBuffer> buffer);
   size_t bytes() const;
 
  private:
@@ -64,21 +66,24 @@ struct OwnedTensor {
 std::shared_ptr<const Weights> makeOwnedWeights(std::vector<OwnedTensor> tensors);
 
 // Parameters by formula: element i of tensor `name` is lo + (hi - lo) * u, where
-//   u = (splitmix64(fnv1a64(name) ^ splitmix64(seed) + i * 0x9E3779B97F4A7C15) >> 40) * 2^-24,  (^ binds first)
-// splitmix64 being Steele's finaliser; everything in float32, one fused rounding each (mul, then add).
-// It needs no libm, so test/fixtures recompute it bit for bit in Python.
+//   u = (splitmix64(fnv1a64(name) ^ splitmix64(seed) + i * 0x9E3779B97F4A7C15) >> 40) * 2^-24,  (^
+//   binds first)
+// splitmix64 being Steele's finaliser; everything in float32, one fused rounding each (mul, then
+// add). It needs no libm, so test/fixtures recompute it bit for bit in Python.
 struct FormulaTensor {
   std::string name;
   std::vector<int64_t> shape;
   float lo = 0, hi = 0;
 };
-std::shared_ptr<const Weights> makeFormulaWeights(uint64_t seed, std::vector<FormulaTensor> tensors);
+std::shared_ptr<const Weights> makeFormulaWeights(uint64_t seed,
+                                                  std::vector<FormulaTensor> tensors);
 
 class Checkpoint;
 // `names`: parameter name of the plan -> tensor name of the checkpoint.
 std::shared_ptr<const Weights> makeCheckpointWeights(std::shared_ptr<const Checkpoint> checkpoint,
                                                      std::map<std::string, std::string> names);
 
-// A folded batch norm: y = x * scale + shift, in double, rounded once (Ioffe & Szegedy 2015, inference form):
+// A folded batch norm: y = x * scale + shift, in double, rounded once (Ioffe & Szegedy 2015,
+// inference form):
 //   scale = weight / sqrt(var + eps), shift = bias - mean * scale.
 }  // namespace resnet
