@@ -1,8 +1,29 @@
 #include "core/dtype.h"
 
 #include <bit>
+#include <cstring>
 
 namespace resnet {
+
+static_assert(std::endian::native == std::endian::little, "tensors are read as little endian");
+
+namespace {
+
+// Without branches, so that a loop over it becomes vector code. Neither side of the subtraction
+// that normalises a half's denormals is a denormal itself: the result does not depend on FTZ or
+// DAZ.
+inline float halfToFloat(uint16_t bits) {
+  const uint32_t magnitude = uint32_t(bits & 0x7FFFu) << 13;
+  const uint32_t exponent = magnitude & 0x0F800000u;
+  uint32_t normal = magnitude + (112u << 23);
+  normal += exponent == 0x0F800000u ? 112u << 23 : 0u;  // infinity and NaN
+  const float denormal =
+      std::bit_cast<float>(magnitude + (113u << 23)) - std::bit_cast<float>(113u << 23);
+  const uint32_t value = exponent == 0 ? std::bit_cast<uint32_t>(denormal) : normal;
+  return std::bit_cast<float>(value | uint32_t(bits & 0x8000u) << 16);
+}
+
+}  // namespace
 
 size_t dtypeBytes(DType dtype) {
   switch (dtype) {
@@ -41,22 +62,21 @@ std::optional<DType> parseDType(std::string_view name) {
   return std::nullopt;
 }
 
-float float16ToFloat32(uint16_t bits) {
-  const uint32_t sign = uint32_t(bits & 0x8000u) << 16;
-  uint32_t exponent = (bits >> 10) & 0x1Fu;
-  uint32_t mantissa = bits & 0x3FFu;
-  if (exponent == 0) {
-    if (mantissa == 0) return std::bit_cast<float>(sign);
-    // A denormal half is a normal float. Integer arithmetic: a multiply would depend on FTZ/DAZ.
-    const int shift = std::countl_zero(mantissa) - 21;
-    mantissa = (mantissa << shift) & 0x3FFu;
-    exponent = uint32_t(1 - shift);
-  } else if (exponent == 0x1F) {
-    return std::bit_cast<float>(sign | 0x7F800000u | (mantissa << 13));
-  }
-  return std::bit_cast<float>(sign | ((exponent + 112u) << 23) | (mantissa << 13));
-}
+float float16ToFloat32(uint16_t bits) { return halfToFloat(bits); }
 
 float bfloat16ToFloat32(uint16_t bits) { return std::bit_cast<float>(uint32_t(bits) << 16); }
+
+void convertToFloat32(DType dtype, const void* source, size_t count, float* destination) {
+  if (dtype == DType::kFloat32) {
+    if (count > 0) std::memcpy(destination, source, count * sizeof(float));
+    return;
+  }
+  const auto* bytes = static_cast<const uint8_t*>(source);
+  for (size_t i = 0; i < count; ++i) {
+    uint16_t bits;
+    std::memcpy(&bits, bytes + 2 * i, sizeof bits);
+    destination[i] = dtype == DType::kFloat16 ? halfToFloat(bits) : bfloat16ToFloat32(bits);
+  }
+}
 
 }  // namespace resnet

@@ -5,6 +5,7 @@
 
 #include "core/json.h"
 #include "core/plan.h"
+#include "core/shape.h"
 
 namespace resnet {
 
@@ -15,18 +16,11 @@ struct Shape {
   bool operator==(const Shape& other) const { return h == other.h && w == other.w && c == other.c; }
 };
 
-template <typename Numbers>
-std::string listText(const Numbers& numbers) {
-  std::string text = "[";
-  for (const auto& number : numbers) {
-    if (text.size() > 1) text += ",";
-    if (text.size() > 60) return text + "...]";
-    text += std::to_string(number);
-  }
-  return text + "]";
+using resnet::shapeText;
+std::string shapeText(const Shape& s) {
+  return resnet::shapeText(std::vector<int64_t>{s.h, s.w, s.c});
 }
-std::string shapeText(const Shape& s) { return listText(std::vector<int64_t>{s.h, s.w, s.c}); }
-std::string pairText(const Spatial& s) { return listText(std::vector<int>{s.h, s.w}); }
+std::string pairText(const Spatial& s) { return resnet::shapeText(std::vector<int64_t>{s.h, s.w}); }
 
 int64_t roundUp16(int64_t n) { return (n + 15) / 16 * 16; }
 
@@ -173,7 +167,7 @@ class PlanChecker {
     for (int64_t extent : shape) {
       if (elements > kMaxElements / extent)
         return stepFault(std::string("field '") + field + "': a parameter of shape " +
-                         listText(shape) + " has more than " + std::to_string(kMaxElements) +
+                         shapeText(shape) + " has more than " + std::to_string(kMaxElements) +
                          " elements");
       elements *= extent;
     }
@@ -184,7 +178,7 @@ class PlanChecker {
     const std::vector<int64_t>& listed = plan_.parameters[found->second].shape;
     if (listed != shape)
       return stepFault(std::string("field '") + field + "': parameter " + json::quote(name) +
-                       " must have shape " + listText(shape) + ", got " + listText(listed));
+                       " must have shape " + shapeText(shape) + ", got " + shapeText(listed));
     parameterRead_[found->second] = true;
     return Status::okay();
   }
