@@ -81,7 +81,8 @@ struct ActivationStep {
 struct SoftmaxStep {  // over C of a 1 x 1 x C value
   ValueId input = kNoValue, output = kNoValue;
 };
-struct TopKStep {  // sorted by falling score, ties by rising index; NaN ranks above every number, as in PyTorch
+struct
+    TopKStep {  // sorted by falling score, ties by rising index; NaN ranks above every number, as in PyTorch
   ValueId input = kNoValue, scores = kNoValue, indices = kNoValue;
   int k = 1;
 };
@@ -101,10 +102,23 @@ struct OutputStep {
   MemoryLayout layout = MemoryLayout::kNchw;
 };
 
-using StepBody = std::variant<ConvStep, PoolStep, GlobalAvgPoolStep, LinearStep, AffineStep, AddStep,
-                              ActivationStep, SoftmaxStep, TopKStep, InputStep, OutputStep>;
-enum class StepKind { kConv, kMaxPool, kAvgPool, kGlobalAvgPool, kLinear, kAffine, kAdd, kActivation,
-                      kSoftmax, kTopK, kInput, kOutput };
+using StepBody =
+    std::variant<ConvStep, PoolStep, GlobalAvgPoolStep, LinearStep, AffineStep, AddStep,
+                 ActivationStep, SoftmaxStep, TopKStep, InputStep, OutputStep>;
+enum class StepKind {
+  kConv,
+  kMaxPool,
+  kAvgPool,
+  kGlobalAvgPool,
+  kLinear,
+  kAffine,
+  kAdd,
+  kActivation,
+  kSoftmax,
+  kTopK,
+  kInput,
+  kOutput
+};
 
 struct Step {
   StepKind kind;
@@ -147,7 +161,7 @@ Result<Plan> parsePlan(std::string_view json);
 Status checkPlan(const Plan& plan);
 
 // Output size of a window op along one axis, PyTorch's formula (ceilMode included). <= 0: not admitted.
-int64_t windowOutputSize(int64_t in, int64_t kernel, int64_t stride, int64_t padding, int64_t dilation,
-                         bool ceilMode);
+int64_t windowOutputSize(int64_t in, int64_t kernel, int64_t stride, int64_t padding,
+                         int64_t dilation, bool ceilMode);
 
 }  // namespace resnet

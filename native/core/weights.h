@@ -32,7 +32,8 @@ class PackedStore {
   // Null when absent. Key: packing id + parameter names + every option that packing reads.
   std::shared_ptr<const PackedBuffer> find(const std::string& key) const;
   // Keeps the first of two racing insertions and returns it.
-  std::shared_ptr<const PackedBuffer> insert(const std::string& key, std::shared_ptr<const PackedBuffer> buffer);
+  std::shared_ptr<const PackedBuffer> insert(const std::string& key,
+                                             std::shared_ptr<const PackedBuffer> buffer);
   size_t bytes() const;
 
  private:
@@ -79,7 +80,8 @@ struct FormulaTensor {
   std::vector<int64_t> shape;
   float lo = 0, hi = 0;
 };
-std::shared_ptr<const Weights> makeFormulaWeights(uint64_t seed, std::vector<FormulaTensor> tensors);
+std::shared_ptr<const Weights> makeFormulaWeights(uint64_t seed,
+                                                  std::vector<FormulaTensor> tensors);
 
 class Checkpoint;
 // `names`: parameter name of the plan -> tensor name of the checkpoint. A tensor whose dtype no network
