@@ -88,6 +88,15 @@ class PlanWriter {
   }
 
   node(node: GraphNode): void {
+    this.plan.steps.push(this.stepOf(node))
+  }
+
+  finish(inputs: number, outputs: number): Plan {
+    const parameters = [...this.parameters].map(([name, shape]) => ({ name, shape }))
+    return { ...this.plan, parameters, inputs, outputs }
+  }
+
+  private stepOf(node: GraphNode): PlanStep {
     const input = this.id(node.input)
     const [h, w, c] = this.shape(node.input)
     const one = (shape: Shape) => this.define(node.name, shape)
@@ -97,30 +106,30 @@ class PlanWriter {
       case 'maxPool':
       case 'avgPool': {
         const { input: _, ...step } = node
-        return this.step({ ...step, input, output: one([...windowSize(node, h, w), c]) })
+        return { ...step, input, output: one([...windowSize(node, h, w), c]) }
       }
       case 'globalAvgPool':
-        return this.step({ kind: node.kind, name: node.name, input, output: one([1, 1, c]) })
+        return { kind: node.kind, name: node.name, input, output: one([1, 1, c]) }
       case 'linear':
         return this.linear(node)
       case 'affine':
         this.norm(node.norm, c)
-        return this.step({ ...node, input, output: one([h, w, c]) })
+        return { ...node, input, output: one([h, w, c]) }
       case 'add': {
         this.sameShape(node, node.input, node.other)
         const { name, activation } = node
-        return this.step({
+        return {
           kind: 'add',
           name,
           a: input,
           b: this.id(node.other),
           output: one([h, w, c]),
           activation,
-        })
+        }
       }
       case 'activation':
       case 'softmax':
-        return this.step({ ...node, input, output: one([h, w, c]) })
+        return { ...node, input, output: one([h, w, c]) }
       case 'topK': {
         if (node.k > c) {
           throw invalidArgument(
@@ -129,17 +138,12 @@ class PlanWriter {
         }
         const scores = one([1, 1, node.k])
         const indices = this.define(indicesOf(node.name), [1, 1, node.k], 'int32')
-        return this.step({ kind: 'topK', name: node.name, input, scores, indices, k: node.k })
+        return { kind: 'topK', name: node.name, input, scores, indices, k: node.k }
       }
     }
   }
 
-  finish(inputs: number, outputs: number): Plan {
-    const parameters = [...this.parameters].map(([name, shape]) => ({ name, shape }))
-    return { ...this.plan, parameters, inputs, outputs }
-  }
-
-  private conv(node: ConvNode): void {
+  private conv(node: ConvNode): PlanStep {
     const { name, k, kernel, groups, weight, bias, norm, residual } = node
     const [h, w, c] = this.shape(node.input)
     if (c % groups !== 0 || k % groups !== 0) {
@@ -156,16 +160,16 @@ class PlanWriter {
       this.sameShape(node, name, residual)
       step.residual = this.id(residual)
     }
-    this.step(step)
+    return step
   }
 
-  private linear({ kind, name, input, k, weight, bias }: LinearNode): void {
+  private linear({ kind, name, input, k, weight, bias }: LinearNode): PlanStep {
     const [h, w, c] = this.shape(input)
     if (h !== 1 || w !== 1) throw invalidArgument(`${name}: expected a vector, received ${h}×${w}×${c}`)
     this.parameter(weight, [k, c])
     if (bias !== undefined) this.parameter(bias, [k])
     const names = bias === undefined ? { weight } : { weight, bias }
-    this.step({ kind, name, input: this.id(input), output: this.define(name, [1, 1, k]), k, ...names })
+    return { kind, name, input: this.id(input), output: this.define(name, [1, 1, k]), k, ...names }
   }
 
   private norm({ weight, bias, mean, var: variance }: NormNames, channels: number): void {
@@ -188,10 +192,6 @@ class PlanWriter {
       )
     }
     this.parameters.set(name, shape)
-  }
-
-  private step(step: PlanStep): void {
-    this.plan.steps.push(step)
   }
 
   private define(name: string, shape: Shape, dtype: 'float32' | 'int32' = 'float32'): ValueId {
