@@ -1,6 +1,5 @@
-// The plan: flat, validated, fused steps over numbered values. It is what crosses from TypeScript
-// to a backend, as JSON text (schema: lib/graph/plan.ts), so that the same bytes cross a plugin's C
-// boundary.
+// The plan: flat, validated, fused steps over numbered values. It is what crosses from TypeScript to a
+// backend, as JSON text (schema: lib/graph/plan.ts), so that the same bytes cross a plugin's C boundary.
 //
 // A value's shape is per image, H x W x C (NHWC without N); vectors (pooled features, logits) are
 // 1 x 1 x C. Steps are in execution order: a step reads only values that an earlier step wrote.
@@ -41,9 +40,8 @@ struct NormNames {
   double eps = 1e-5;
 };
 
-// y = act(conv(x, w) * scale + shift + residual). scale/shift: folded norm and bias. PyTorch's
-// Conv2d: cross-correlation, zero padding on both sides, weight [K, C/groups, R, S] in the
-// checkpoint.
+// y = act(conv(x, w) * scale + shift + residual). scale/shift: folded norm and bias. PyTorch's Conv2d:
+// cross-correlation, zero padding on both sides, weight [K, C/groups, R, S] in the checkpoint.
 struct ConvStep {
   ValueId input = kNoValue, output = kNoValue, residual = kNoValue;
   int k = 0;
@@ -83,8 +81,8 @@ struct ActivationStep {
 struct SoftmaxStep {  // over C of a 1 x 1 x C value
   ValueId input = kNoValue, output = kNoValue;
 };
-struct TopKStep {  // sorted by falling score, ties by rising index; NaN ranks above every number,
-                   // as in PyTorch
+struct
+    TopKStep {  // sorted by falling score, ties by rising index; NaN ranks above every number, as in PyTorch
   ValueId input = kNoValue, scores = kNoValue, indices = kNoValue;
   int k = 1;
 };
@@ -148,14 +146,21 @@ std::optional<StepKind> parseStepKind(std::string_view name);
 std::vector<ValueId> stepInputs(const Step& step);
 std::vector<ValueId> stepOutputs(const Step& step);
 
-// Parses and validates: every id in range, written once and before it is read, shapes that follow
-// from the step (conv and pool output sizes, channel and group divisibility, residual of the
-// output's shape), no overflow in any size. The only validation there is: backends assert.
-// kInvalidArgument, at() the step.
+// Bounds of a valid plan, small enough that backends may count in int: any of h, w, c, k, kernel, stride,
+// padding and dilation, and the elements of one image of a value or of one parameter, padding and
+// channels rounded up to 16 included.
+inline constexpr int64_t kMaxDimension = int64_t{1} << 20;
+inline constexpr int64_t kMaxElements = (int64_t{1} << 31) - 1;
+
+// Parses and validates: every id in range, written once and before it is read, shapes that follow from
+// the step (conv and pool output sizes, channel and group divisibility, residual of the output's shape),
+// no overflow in any size. The only validation there is: backends assert. kInvalidArgument, at() the step.
 Result<Plan> parsePlan(std::string_view json);
 
-// Output size of a window op along one axis, PyTorch's formula (ceilMode included). <= 0: not
-// admitted.
+// The second half of parsePlan, for plans built in C++.
+Status checkPlan(const Plan& plan);
+
+// Output size of a window op along one axis, PyTorch's formula (ceilMode included). <= 0: not admitted.
 int64_t windowOutputSize(int64_t in, int64_t kernel, int64_t stride, int64_t padding,
                          int64_t dilation, bool ceilMode);
 
