@@ -52,9 +52,10 @@ struct ExplainRow {
 class Lane {
  public:
   virtual ~Lane() = default;  // waits for what was submitted
-  // Returns at once, allocates nothing of its own; `done` is called once, on a thread of the backend, and must not
-  // block. Submissions to one lane run one after another. Memory in `submission` is borrowed until done.
-  // control is polled between segments: a stopped run ends in Status::aborted().
+  // Returns at once, allocates nothing of its own; `done` is called once, on a thread of the
+  // backend, and must not block. Submissions to one lane run one after another. Memory in
+  // `submission` is borrowed until done. control is polled between segments: a stopped run ends in
+  // Status::aborted().
   virtual void submit(Submission submission, std::shared_ptr<const Control> control,
                       std::function<void(Status)> done) = 0;
 };
@@ -73,7 +74,8 @@ class Program {
 class Backend {
  public:
   virtual ~Backend() = default;
-  virtual Result<std::shared_ptr<const Program>> compile(const Plan& plan, std::shared_ptr<const Weights> weights,
+  virtual Result<std::shared_ptr<const Program>> compile(const Plan& plan,
+                                                         std::shared_ptr<const Weights> weights,
                                                          const CompileOptions& options,
                                                          const Control& control) = 0;
 };

@@ -1,10 +1,11 @@
 // The .safetensors reader: header parsed once, tensors read on demand by pread (never mmap: another
 // process truncating the file would kill this one with SIGBUS).
 //
-// Refused with kCorrupt, before any tensor is read: header longer than 100 MB or than the file, header
-// that is not a JSON object, duplicate names, unknown dtypes, negative or overflowing shapes, offsets
-// that overlap, leave gaps, run past the file or disagree with dtype x shape, trailing bytes. A file
-// whose size or modification time has changed since open is kCorrupt at the next read.
+// Refused with kCorrupt, before any tensor is read: header longer than 100 MB or than the file,
+// header that is not a JSON object, duplicate names, unknown dtypes, negative or overflowing
+// shapes, offsets that overlap, leave gaps, run past the file or disagree with dtype x shape,
+// trailing bytes. A file whose size or modification time has changed since open is kCorrupt at the
+// next read.
 #pragma once
 
 #include <memory>
@@ -26,7 +27,8 @@ class Checkpoint {
   static Result<std::shared_ptr<const Checkpoint>> openBytes(std::vector<uint8_t> bytes);
   virtual ~Checkpoint() = default;
 
-  // Every tensor in the file, dtypes as text since a file may hold ones that no network reads (I64, F64, ...).
+  // Every tensor in the file, dtypes as text since a file may hold ones that no network reads (I64,
+  // F64, ...).
   struct Entry {
     std::string name;
     std::string dtype;  // the file's word: "F32", "F16", "BF16", "I64", ...

@@ -18,4 +18,7 @@ std::optional<DType> parseDType(std::string_view name);
 float float16ToFloat32(uint16_t bits);
 float bfloat16ToFloat32(uint16_t bits);
 
+// `count` little-endian elements at `source`, of any alignment, to float32. Only the three float dtypes.
+void convertToFloat32(DType dtype, const void* source, size_t count, float* destination);
+
 }  // namespace resnet

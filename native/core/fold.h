@@ -17,7 +17,8 @@ struct FoldedNorm {
   std::vector<float> scale, shift;  // [C]
 };
 
-//   scale = weight / sqrt(var + eps), shift = bias - mean * scale   (Ioffe & Szegedy 2015; in double, rounded once)
+//   scale = weight / sqrt(var + eps), shift = bias - mean * scale   (Ioffe & Szegedy 2015; in
+//   double, rounded once)
 Result<FoldedConv> foldConv(const ConvStep& step, int channels, const Weights& weights);
 Result<FoldedNorm> foldNorm(const NormNames& norm, int channels, const Weights& weights);
 

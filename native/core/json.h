@@ -32,7 +32,19 @@ class Value {
   const Value* find(std::string_view key) const;  // null when absent or not an object
 };
 
+struct Limits {
+  int maxDepth = 64;
+  // A value takes some 100 bytes here and as little as 2 in the text: without a bound a small file could
+  // ask for gigabytes.
+  size_t maxValues = 2'000'000;
+};
+
 // Parses the whole text; trailing bytes other than white space are an error (kCorrupt).
-Result<Value> parse(std::string_view text, int maxDepth = 64);
+Result<Value> parse(std::string_view text, const Limits& limits = {});
+
+// The value as JSON text for a message, cut after some 60 characters.
+std::string describe(const Value& value);
+// A string quoted for a message: control characters escaped, cut after some 60 characters.
+std::string quote(std::string_view text);
 
 }  // namespace resnet::json

@@ -81,7 +81,8 @@ struct ActivationStep {
 struct SoftmaxStep {  // over C of a 1 x 1 x C value
   ValueId input = kNoValue, output = kNoValue;
 };
-struct TopKStep {  // sorted by falling score, ties by rising index; NaN ranks above every number, as in PyTorch
+struct
+    TopKStep {  // sorted by falling score, ties by rising index; NaN ranks above every number, as in PyTorch
   ValueId input = kNoValue, scores = kNoValue, indices = kNoValue;
   int k = 1;
 };
@@ -101,10 +102,23 @@ struct OutputStep {
   MemoryLayout layout = MemoryLayout::kNchw;
 };
 
-using StepBody = std::variant<ConvStep, PoolStep, GlobalAvgPoolStep, LinearStep, AffineStep, AddStep,
-                              ActivationStep, SoftmaxStep, TopKStep, InputStep, OutputStep>;
-enum class StepKind { kConv, kMaxPool, kAvgPool, kGlobalAvgPool, kLinear, kAffine, kAdd, kActivation,
-                      kSoftmax, kTopK, kInput, kOutput };
+using StepBody =
+    std::variant<ConvStep, PoolStep, GlobalAvgPoolStep, LinearStep, AffineStep, AddStep,
+                 ActivationStep, SoftmaxStep, TopKStep, InputStep, OutputStep>;
+enum class StepKind {
+  kConv,
+  kMaxPool,
+  kAvgPool,
+  kGlobalAvgPool,
+  kLinear,
+  kAffine,
+  kAdd,
+  kActivation,
+  kSoftmax,
+  kTopK,
+  kInput,
+  kOutput
+};
 
 struct Step {
   StepKind kind;
@@ -132,13 +146,22 @@ std::optional<StepKind> parseStepKind(std::string_view name);
 std::vector<ValueId> stepInputs(const Step& step);
 std::vector<ValueId> stepOutputs(const Step& step);
 
+// Bounds of a valid plan, small enough that backends may count in int: any of h, w, c, k, kernel, stride,
+// padding and dilation, and the elements of one image of a value or of one parameter, padding and
+// channels rounded up to 16 included.
+inline constexpr int64_t kMaxDimension = int64_t{1} << 20;
+inline constexpr int64_t kMaxElements = (int64_t{1} << 31) - 1;
+
 // Parses and validates: every id in range, written once and before it is read, shapes that follow from
 // the step (conv and pool output sizes, channel and group divisibility, residual of the output's shape),
 // no overflow in any size. The only validation there is: backends assert. kInvalidArgument, at() the step.
 Result<Plan> parsePlan(std::string_view json);
 
+// The second half of parsePlan, for plans built in C++.
+Status checkPlan(const Plan& plan);
+
 // Output size of a window op along one axis, PyTorch's formula (ceilMode included). <= 0: not admitted.
-int64_t windowOutputSize(int64_t in, int64_t kernel, int64_t stride, int64_t padding, int64_t dilation,
-                         bool ceilMode);
+int64_t windowOutputSize(int64_t in, int64_t kernel, int64_t stride, int64_t padding,
+                         int64_t dilation, bool ceilMode);
 
 }  // namespace resnet

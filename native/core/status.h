@@ -1,7 +1,7 @@
 // Status and Result: how every layer of the native code reports failure.
 //
-// Nothing here throws across a thread entry or a C boundary: functions return a Status by value, and
-// the caller must look at it. The codes are the public `ERR_RESNET_*` table; lib/errors.ts and
+// Nothing here throws across a thread entry or a C boundary: functions return a Status by value,
+// and the caller must look at it. The codes are the public `ERR_RESNET_*` table; lib/errors.ts and
 // docs/errors.md list the same ones and a test compares all three.
 #pragma once
 
@@ -12,18 +12,18 @@
 namespace resnet {
 
 // X(enumerator, public code)
-#define RESNET_STATUS_CODES(X)                            \
-  X(kInvalidArgument, "ERR_RESNET_INVALID_ARGUMENT")      \
-  X(kUnsupported, "ERR_RESNET_UNSUPPORTED")               \
-  X(kUnavailable, "ERR_RESNET_UNAVAILABLE")               \
-  X(kIo, "ERR_RESNET_IO")                                 \
-  X(kOutOfMemory, "ERR_RESNET_OUT_OF_MEMORY")             \
-  X(kDeviceLost, "ERR_RESNET_DEVICE_LOST")                \
-  X(kCorrupt, "ERR_RESNET_CORRUPT")                       \
-  X(kMismatch, "ERR_RESNET_MISMATCH")                     \
-  X(kImage, "ERR_RESNET_IMAGE")                           \
-  X(kQueueFull, "ERR_RESNET_QUEUE_FULL")                  \
-  X(kDisposed, "ERR_RESNET_DISPOSED")                     \
+#define RESNET_STATUS_CODES(X)                       \
+  X(kInvalidArgument, "ERR_RESNET_INVALID_ARGUMENT") \
+  X(kUnsupported, "ERR_RESNET_UNSUPPORTED")          \
+  X(kUnavailable, "ERR_RESNET_UNAVAILABLE")          \
+  X(kIo, "ERR_RESNET_IO")                            \
+  X(kOutOfMemory, "ERR_RESNET_OUT_OF_MEMORY")        \
+  X(kDeviceLost, "ERR_RESNET_DEVICE_LOST")           \
+  X(kCorrupt, "ERR_RESNET_CORRUPT")                  \
+  X(kMismatch, "ERR_RESNET_MISMATCH")                \
+  X(kImage, "ERR_RESNET_IMAGE")                      \
+  X(kQueueFull, "ERR_RESNET_QUEUE_FULL")             \
+  X(kDisposed, "ERR_RESNET_DISPOSED")                \
   X(kInternal, "ERR_RESNET_INTERNAL")
 
 enum class Code {
@@ -57,8 +57,8 @@ struct [[nodiscard]] Status {
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::move(value)) {}            // NOLINT(google-explicit-constructor)
-  Result(Status status) : status_(std::move(status)) {}    // NOLINT(google-explicit-constructor)
+  Result(T value) : value_(std::move(value)) {}          // NOLINT(google-explicit-constructor)
+  Result(Status status) : status_(std::move(status)) {}  // NOLINT(google-explicit-constructor)
 
   bool ok() const { return value_.has_value(); }
   const Status& status() const { return status_; }
@@ -72,10 +72,10 @@ class [[nodiscard]] Result {
   Status status_;
 };
 
-#define RESNET_RETURN_IF_ERROR(expression)                  \
-  do {                                                      \
-    ::resnet::Status status_ = (expression);                \
-    if (!status_.ok()) return status_;                      \
+#define RESNET_RETURN_IF_ERROR(expression)   \
+  do {                                       \
+    ::resnet::Status status_ = (expression); \
+    if (!status_.ok()) return status_;       \
   } while (0)
 
 }  // namespace resnet

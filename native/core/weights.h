@@ -32,7 +32,8 @@ class PackedStore {
   // Null when absent. Key: packing id + parameter names + every option that packing reads.
   std::shared_ptr<const PackedBuffer> find(const std::string& key) const;
   // Keeps the first of two racing insertions and returns it.
-  std::shared_ptr<const PackedBuffer> insert(const std::string& key, std::shared_ptr<const PackedBuffer> buffer);
+  std::shared_ptr<const PackedBuffer> insert(const std::string& key,
+                                             std::shared_ptr<const PackedBuffer> buffer);
   size_t bytes() const;
 
  private:
@@ -63,22 +64,29 @@ struct OwnedTensor {
 };
 std::shared_ptr<const Weights> makeOwnedWeights(std::vector<OwnedTensor> tensors);
 
-// Parameters by formula: element i of tensor `name` is lo + (hi - lo) * u, where
-//   u = (splitmix64(fnv1a64(name) ^ splitmix64(seed) + i * 0x9E3779B97F4A7C15) >> 40) * 2^-24,  (^ binds first)
-// splitmix64 being Steele's finaliser; everything in float32, one fused rounding each (mul, then add).
-// It needs no libm, so test/fixtures recompute it bit for bit in Python.
+// Parameters by formula, computed alike in test/fixtures (Python): integers modulo 2^64, no libm.
+//   mix(z):        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9; z = (z ^ (z >> 27)) * 0x94D049BB133111EB;
+//                  z ^ (z >> 31)                            (SplitMix64's finaliser, Steele et al. 2014)
+//   splitmix64(x): mix(x + 0x9E3779B97F4A7C15)              (its first output when seeded with x)
+//   state:         splitmix64(seed) ^ fnv1a64(name)         (FNV-1a over the name's UTF-8 bytes)
+//   u[i]:          (mix(state + (i + 1) * 0x9E3779B97F4A7C15) >> 40) * 2^-24          in [0, 1), exact
+//   element i:     lo + (hi - lo) * u[i]     float32, rounded after each of the three operations
+// Element i counts in the checkpoint's order (conv: K, C/groups, R, S). Golden values:
+//   seed 0,  "conv1.weight",        i 0, [0, 1):  0.4023142457008362    (bits 0x3ECDFC22)
+//   seed 42, "layer1.0.bn2.weight", i 7, [-1, 1): -0.24628758430480957  (bits 0xBE7C32D0)
+//   seed 2^53 - 1, "x", i 1000000, [-0.05, 0.3):  0.09084227681159973   (bits 0x3DBA0B84)
 struct FormulaTensor {
   std::string name;
   std::vector<int64_t> shape;
   float lo = 0, hi = 0;
 };
-std::shared_ptr<const Weights> makeFormulaWeights(uint64_t seed, std::vector<FormulaTensor> tensors);
+std::shared_ptr<const Weights> makeFormulaWeights(uint64_t seed,
+                                                  std::vector<FormulaTensor> tensors);
 
 class Checkpoint;
-// `names`: parameter name of the plan -> tensor name of the checkpoint.
+// `names`: parameter name of the plan -> tensor name of the checkpoint. A tensor whose dtype no network
+// reads (I64, ...) is found as float32 and refused by read(), with the file's word for its dtype.
 std::shared_ptr<const Weights> makeCheckpointWeights(std::shared_ptr<const Checkpoint> checkpoint,
                                                      std::map<std::string, std::string> names);
 
-// A folded batch norm: y = x * scale + shift, in double, rounded once (Ioffe & Szegedy 2015, inference form):
-//   scale = weight / sqrt(var + eps), shift = bias - mean * scale.
 }  // namespace resnet

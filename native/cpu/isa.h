@@ -20,10 +20,11 @@ struct IsaSupport {
   bool supported;
   std::string reason;  // "has avx512f dq bw vl" or "no avx512f"
 };
-const std::vector<IsaSupport>& hostIsas();  // in rising order; the operating system's register saving is checked too
+const std::vector<IsaSupport>&
+hostIsas();  // in rising order; the operating system's register saving is checked too
 
-// `requested` if not empty, else RESNET_ISA if set and not empty, else the best. kInvalidArgument for an unknown name,
-// kUnavailable for a tier that the host lacks.
+// `requested` if not empty, else RESNET_ISA if set and not empty, else the best. kInvalidArgument
+// for an unknown name, kUnavailable for a tier that the host lacks.
 Result<Isa> chooseIsa(std::string_view requested);
 
 std::string cpuModelName();

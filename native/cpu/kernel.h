@@ -1,9 +1,9 @@
 // Candidates and kernels: every way to run a step on the CPU sits behind these two types.
 //
-// compile: for each step the backend asks the candidates of the chosen ISA in order of preference; the
-// first that supports the step makes the Kernel, the refusals are kept for explain(). Before that, every candidate
-// states the input halo it needs, which fixes the values' layouts.
-// run: each of T threads calls Kernel::run with its own Work; the executor puts a barrier after it.
+// compile: for each step the backend asks the candidates of the chosen ISA in order of preference;
+// the first that supports the step makes the Kernel, the refusals are kept for explain(). Before
+// that, every candidate states the input halo it needs, which fixes the values' layouts. run: each
+// of T threads calls Kernel::run with its own Work; the executor puts a barrier after it.
 #pragma once
 
 #include <memory>
@@ -40,13 +40,14 @@ struct MakeContext {
 
 struct Work {
   int thread = 0, threads = 1;
-  int images = 1;             // of this chunk
-  int firstImage = 0;         // of the chunk in the submission (border steps need it)
+  int images = 1;               // of this chunk
+  int firstImage = 0;           // of the chunk in the submission (border steps need it)
   const View* views = nullptr;  // by ValueId, at the chunk's first image
   const Submission* submission = nullptr;
-  float* scratch = nullptr;        // this thread's own, Kernel::scratchFloats() long, 64-byte aligned
-  float* shared = nullptr;         // all threads', Kernel::sharedFloats() long, 64-byte aligned
-  Barrier* barrier = nullptr;      // for kernels of several phases; all threads must call it equally often
+  float* scratch = nullptr;  // this thread's own, Kernel::scratchFloats() long, 64-byte aligned
+  float* shared = nullptr;   // all threads', Kernel::sharedFloats() long, 64-byte aligned
+  Barrier* barrier =
+      nullptr;  // for kernels of several phases; all threads must call it equally often
 
   const View& view(ValueId id) const { return views[id]; }
 };

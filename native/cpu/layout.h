@@ -3,9 +3,9 @@
 //   blocked  [C/16][H + 2 halo][W + 2 halo][16]   channels padded with zeros to a multiple of 16
 //   thin     [H + 2 halo][W + 2 halo][C]          for C <= 4: the network's input, read by the stem
 //
-// The halo is zero padding held in memory, so that a convolution's inner loop has no bounds: whoever
-// writes a value writes its halo too (zeroHalo* below). Vectors (1 x 1 x C) are blocked without halo,
-// which makes them plain [C] arrays padded to 16. int32 values are vectors too.
+// The halo is zero padding held in memory, so that a convolution's inner loop has no bounds:
+// whoever writes a value writes its halo too (zeroHalo* below). Vectors (1 x 1 x C) are blocked
+// without halo, which makes them plain [C] arrays padded to 16. int32 values are vectors too.
 #pragma once
 
 #include <cstddef>
@@ -20,11 +20,18 @@ struct Layout {
   int halo = 0;
 
   int blocks() const { return (c + kBlock - 1) / kBlock; }
-  int channelPitch() const { return thin ? c : kBlock; }                     // floats from pixel to pixel
-  size_t rowPitch() const { return size_t(w + 2 * halo) * channelPitch(); }  // floats from row to row
-  size_t blockPitch() const { return size_t(h + 2 * halo) * rowPitch(); }    // floats from block to block
-  size_t origin() const { return halo * rowPitch() + size_t(halo) * channelPitch(); }  // of pixel (0, 0)
-  // Floats of one image, rounded to a cache line; a thin image has 16 floats of slack for vector reads.
+  int channelPitch() const { return thin ? c : kBlock; }  // floats from pixel to pixel
+  size_t rowPitch() const {
+    return size_t(w + 2 * halo) * channelPitch();
+  }  // floats from row to row
+  size_t blockPitch() const {
+    return size_t(h + 2 * halo) * rowPitch();
+  }  // floats from block to block
+  size_t origin() const {
+    return halo * rowPitch() + size_t(halo) * channelPitch();
+  }  // of pixel (0, 0)
+  // Floats of one image, rounded to a cache line; a thin image has 16 floats of slack for vector
+  // reads.
   size_t imageFloats() const {
     size_t n = thin ? blockPitch() + kBlock : blocks() * blockPitch();
     return (n + kBlock - 1) / kBlock * kBlock;
@@ -35,7 +42,8 @@ struct Layout {
   }
 };
 
-// A value's images of the current chunk: image i at data + i * imageStride. For int32 values reinterpret.
+// A value's images of the current chunk: image i at data + i * imageStride. For int32 values
+// reinterpret.
 struct View {
   float* data = nullptr;
   size_t imageStride = 0;

@@ -1,0 +1,127 @@
+#include "cpu/conv/packing.h"
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+#include "cpu/layout.h"
+
+namespace resnet::cpu {
+namespace {
+
+constexpr size_t kHugePage = size_t(2) << 20;
+
+int ceilDiv(int a, int b) { return (a + b - 1) / b; }
+
+}  // namespace
+
+std::shared_ptr<void> allocateFloats(size_t count) {
+  size_t bytes = std::max<size_t>(count, kBlock) * sizeof(float);
+  const size_t alignment = bytes >= 2 * kHugePage ? kHugePage : 64;
+  void* memory = ::operator new (bytes, std::align_val_t{alignment}, std::nothrow);
+  if (memory == nullptr) return nullptr;
+#if defined(__linux__)
+  // Weights are read front to back once per image: with 4 KB pages the page walks and first touches
+  // cost more than the packing itself.
+  if (alignment == kHugePage) madvise(memory, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
+#endif
+  std::memset(memory, 0, bytes);
+  return std::shared_ptr<void>(
+      memory, [alignment](void* p) { ::operator delete (p, std::align_val_t{alignment}); });
+}
+
+std::string packingKey(const std::string& form, const ConvStep& step, int channels) {
+  std::string key = form;
+  auto add = [&key](const std::string& part) {
+    key += '\n';
+    key += part;
+  };
+  for (int number : {step.k, channels, step.groups, step.kernel.h, step.kernel.w}) {
+    add(std::to_string(number));
+  }
+  add(step.weight);
+  add(step.bias);
+  if (step.norm) {
+    add(step.norm->weight);
+    add(step.norm->bias);
+    add(step.norm->mean);
+    add(step.norm->var);
+    uint64_t bits;
+    std::memcpy(&bits, &step.norm->eps, sizeof bits);
+    add(std::to_string(bits));
+  }
+  return key;
+}
+
+Result<std::shared_ptr<const PackedBuffer>> packOnce(const Weights& weights, const std::string& key,
+                                                     size_t floats,
+                                                     const std::function<Status(float*)>& fill) {
+  if (std::shared_ptr<const PackedBuffer> found = weights.packed().find(key)) return found;
+  std::shared_ptr<void> memory = allocateFloats(floats);
+  if (memory == nullptr) {
+    return Status::error(Code::kOutOfMemory,
+                         "packed weights: expected " + std::to_string(floats * sizeof(float)) +
+                             " bytes of memory, received none; free memory or use a "
+                             "smaller network");
+  }
+  RESNET_RETURN_IF_ERROR(fill(static_cast<float*>(memory.get())));
+  auto buffer = std::make_shared<PackedBuffer>();
+  buffer->data = static_cast<const float*>(memory.get());
+  buffer->bytes = floats * sizeof(float);
+  buffer->owners.push_back(std::move(memory));
+  return weights.packed().insert(key, std::move(buffer));
+}
+
+PanelPlan planPanels(int k, int channels, int groups, int taps, int panelWidth) {
+  PanelPlan plan;
+  const int perGroupIn = channels / groups, perGroupOut = k / groups;
+  for (int k0 = 0; k0 < k; k0 += panelWidth) {
+    const int last = std::min(k, k0 + panelWidth) - 1;
+    const int firstChannel = k0 / perGroupOut * perGroupIn;
+    const int endChannel = (last / perGroupOut + 1) * perGroupIn;
+    Panel panel;
+    panel.firstBlock = firstChannel / kBlock;
+    panel.blocks = ceilDiv(endChannel, kBlock) - panel.firstBlock;
+    panel.offset = plan.weightFloats;
+    panel.outputBlocks = ceilDiv(last + 1 - k0, kBlock);
+    plan.weightFloats += size_t(panel.blocks) * taps * kBlock * panelWidth;
+    plan.panels.push_back(panel);
+  }
+  plan.shiftFloats = plan.panels.size() * panelWidth;
+  return plan;
+}
+
+void fillPanels(const PanelPlan& plan, const ConvStep& step, int channels, int panelWidth,
+                const FoldedConv& folded, float* out) {
+  const int taps = step.kernel.h * step.kernel.w;
+  const int perGroupIn = channels / step.groups, perGroupOut = step.k / step.groups;
+  float* shifts = out + plan.weightFloats;
+  for (size_t p = 0; p < plan.panels.size(); ++p) {
+    const Panel& panel = plan.panels[p];
+    const int k0 = int(p) * panelWidth, count = std::min(panelWidth, step.k - k0);
+    for (int n = 0; n < count; ++n) shifts[k0 + n] = folded.shift[k0 + n];
+    for (int b = 0; b < panel.blocks; ++b) {
+      const int blockBegin = (panel.firstBlock + b) * kBlock;
+      for (int tap = 0; tap < taps; ++tap) {
+        float* to = out + panel.offset + (size_t(b) * taps + tap) * kBlock * panelWidth;
+        for (int n = 0; n < count; ++n) {
+          const int groupBegin = (k0 + n) / perGroupOut * perGroupIn;
+          const int begin = std::max(blockBegin, groupBegin);
+          const int end = std::min({blockBegin + kBlock, groupBegin + perGroupIn, channels});
+          const float* from =
+              folded.weight.data() + (size_t(k0 + n) * taps + tap) * perGroupIn - groupBegin;
+          const float scale = folded.scale[k0 + n];
+          for (int c = begin; c < end; ++c) {
+            to[(c - blockBegin) * panelWidth + n] = from[c] * scale;
+          }
+        }
+      }
+    }
+  }
+}
+
+}  // namespace resnet::cpu

@@ -1,0 +1,97 @@
+// x [N,C,H,W] or [N,H,W,C], float32 or uint8 -> value, blocked or thin, halo zeroed, padded
+// channels zeroed uint8 is normalised: y = (x / 255 - mean[c]) / std[c], as y = x * scale[c] +
+// offset[c] bound: memory, reads and writes each element once
+#include <algorithm>
+#include <cstdint>
+
+#include "cpu/halo.h"
+#include "cpu/steps/candidates.h"
+#include "cpu/steps/rows.h"
+
+namespace resnet::cpu {
+namespace {
+
+class InputKernel final : public Kernel {
+ public:
+  InputKernel(const InputStep& step, const Layout& layout) : step_(step), layout_(layout) {
+    for (int c = 0; c < layout.c; ++c) {
+      const float mean = step.mean.empty() ? 0 : step.mean[c];
+      const float deviation = step.std.empty() ? 1 : step.std[c];
+      const bool pixels = step.dtype == DType::kUint8;
+      scale_.push_back(pixels ? float(1.0 / (255.0 * deviation)) : 1);
+      offset_.push_back(pixels ? float(-double(mean) / deviation) : 0);
+    }
+  }
+
+  void run(const Work& work) const noexcept override {
+    const View& view = work.view(step_.output);
+    forRows(work, layout_.thin ? 1 : layout_.blocks(), layout_.h,
+            [&](int image, int block, int begin, int end) {
+              float* out = view.image(image);
+              zeroHaloRows(layout_, out, block, begin, end);
+              const void* source = find(work, work.firstImage + image);
+              if (step_.dtype == DType::kUint8) {
+                copyRows(static_cast<const uint8_t*>(source), out, block, begin, end);
+              } else {
+                copyRows(static_cast<const float*>(source), out, block, begin, end);
+              }
+            });
+  }
+
+ private:
+  // The caller's memory of one image of the batch.
+  const void* find(const Work& work, int image) const {
+    const size_t bytes = size_t(layout_.h) * layout_.w * layout_.c * dtypeBytes(step_.dtype);
+    for (const InputPiece& piece : work.submission->inputs[step_.index]) {
+      if (image < piece.images) return static_cast<const char*>(piece.data) + image * bytes;
+      image -= piece.images;
+    }
+    return nullptr;  // unreachable: the pieces add up to the batch
+  }
+
+  template <typename T>
+  void copyRows(const T* source, float* out, int block, int begin, int end) const {
+    const int h = layout_.h, w = layout_.w, c = layout_.c;
+    const int first = layout_.thin ? 0 : block * kBlock;
+    const int channels = layout_.thin ? c : std::min(kBlock, c - first);
+    const bool planes = step_.layout == MemoryLayout::kNchw;
+    const size_t pixelStep = planes ? 1 : c;
+    const int pitch = layout_.channelPitch();
+    for (int y = begin; y < end; ++y) {
+      float* row = out + layout_.at(block, y, 0);
+      if (channels < pitch) std::fill(row, row + size_t(w) * pitch, 0.0f);
+      for (int i = 0; i < channels; ++i) {
+        const int channel = first + i;
+        const T* from =
+            planes ? source + (size_t(channel) * h + y) * w : source + size_t(y) * w * c + channel;
+        const float scale = scale_[channel], offset = offset_[channel];
+        for (int x = 0; x < w; ++x)
+          row[size_t(x) * pitch + i] = float(from[x * pixelStep]) * scale + offset;
+      }
+    }
+  }
+
+  InputStep step_;
+  Layout layout_;
+  std::vector<float> scale_, offset_;
+};
+
+class InputCandidate final : public Candidate {
+ public:
+  const char* name() const override { return "input"; }
+  std::string refuse(const StepQuery&) const override { return {}; }
+  Result<std::unique_ptr<Kernel>> make(const MakeContext& context) const override {
+    const auto& step = std::get<InputStep>(context.query.step.body);
+    return std::unique_ptr<Kernel>(
+        std::make_unique<InputKernel>(step, context.layout(step.output)));
+  }
+};
+
+}  // namespace
+
+const Candidate& inputCandidate() {
+  static const InputCandidate candidate;
+  return candidate;
+}
+
+}  // namespace resnet::cpu
