@@ -26,12 +26,16 @@ describe('the package', () => {
   })
 
   test('has a lockfile without addresses', () => {
-    expect(readFileSync(path.join(packageRoot, 'package-lock.json'), 'utf8')).not.toContain('"resolved": "http')
+    expect(readFileSync(path.join(packageRoot, 'package-lock.json'), 'utf8')).not.toContain(
+      '"resolved": "http',
+    )
   })
 
   test('names scripts that exist', () => {
     const scripts = readdirSync(path.join(packageRoot, 'scripts')).map((name) => `scripts/${name}`)
-    const named = Object.values<string>(manifest.scripts).flatMap((script) => script.match(/scripts\/[\w-]+\.mjs/g) ?? [])
+    const named = Object.values<string>(manifest.scripts).flatMap(
+      (script) => script.match(/scripts\/[\w-]+\.mjs/g) ?? [],
+    )
     expect(named.length).toBeGreaterThan(0)
     for (const name of named) expect(scripts).toContain(name)
   })

@@ -1,0 +1,276 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import sharp, { type Metadata, type Sharp, type SharpOptions } from 'sharp'
+import { invalidArgument, ResNetError } from '../errors.js'
+import { type Geometry, planGeometry } from './geometry.js'
+import {
+  defaultImageLimits,
+  describeImage,
+  type ImageLimits,
+  type ImageSource,
+  readSource,
+} from './source.js'
+import type { ImageInput, PreprocessedImage, Preprocessing, PreprocessOptions } from './types.js'
+
+export interface DecodeOptions extends PreprocessOptions {
+  /** Input channels of the network: 3 (RGB) or 1 (grey); must be the number of the preset's means, its default. */
+  channels?: number
+  /** Turn the image as its EXIF orientation says; default false, as PIL's open and torchvision do. */
+  autoOrient?: boolean
+  limits?: Partial<ImageLimits>
+}
+
+/** 8-bit pixels of the cropped window, without what lies outside the image. */
+interface Pixels {
+  data: Uint8Array
+  width: number
+  height: number
+  /** 1: grey, 3: RGB, 4: CMYK. */
+  channels: number
+}
+
+interface Job {
+  preset: Preprocessing
+  limits: ImageLimits
+  autoOrient: boolean
+  name: string
+  index?: number
+  signal?: AbortSignal
+}
+
+/** How many pixels are normalised before other JavaScript may run: about a millisecond's worth. */
+const pixelsPerTurn = 1 << 18
+
+/**
+ * Reads one image and makes it the network's input: decode, resize, centre crop, (x / 255 − mean) / std.
+ *
+ * Sizes, offsets and colours are those of torchvision's preset on a PIL image after convert('RGB') (or 'L' for one
+ * channel): ICC profiles and EXIF orientation are ignored, alpha is dropped, of an animation the first frame counts,
+ * a crop larger than the image is filled with zeros. 16-bit samples are divided by 256, where PIL clips grey ones.
+ * Decoding and resizing run in sharp's threads.
+ *
+ * @param input A path, URL, encoded bytes, raw 8-bit pixels or a sharp instance.
+ * @param preset `mean.length` is the number of channels, 1 or 3.
+ * @returns data [C, H, W] float32; H and W are the preset's crop, or the image's resized size.
+ * @throws ERR_RESNET_IMAGE (empty, not an image, damaged, too many pixels), ERR_RESNET_IO (cannot be read or
+ * fetched), ERR_RESNET_INVALID_ARGUMENT; the signal's own reason when aborted.
+ */
+export async function preprocess(
+  input: ImageInput,
+  preset: Preprocessing,
+  options: DecodeOptions = {},
+): Promise<PreprocessedImage> {
+  const { signal, index, autoOrient = false } = options
+  signal?.throwIfAborted()
+  checkChannels(preset, options)
+  const limits = { ...defaultImageLimits, ...options.limits }
+  const source = await readSource(input, { limits, signal, index })
+  signal?.throwIfAborted()
+  const job: Job = { preset, limits, autoOrient, name: describeImage(input), index, signal }
+  const { pixels, geometry } = await decode(source, job)
+  return normalise(pixels, geometry, job)
+}
+
+function checkChannels({ mean, std }: Preprocessing, { channels = mean.length, index }: DecodeOptions): void {
+  if (mean.length !== channels || std.length !== channels) {
+    throw invalidArgument(
+      `Expected ${channels} means and deviations in the preprocessing, one per input channel of the network, received ${mean.length} and ${std.length}.`,
+      { index },
+    )
+  }
+  if (channels !== 1 && channels !== 3) {
+    throw invalidArgument(
+      `Images feed networks of 1 or 3 input channels; this one has ${channels}. Pass a Tensor of shape [n, ${channels}, h, w].`,
+      { index },
+    )
+  }
+}
+
+async function decode(source: ImageSource, job: Job): Promise<{ pixels: Pixels; geometry: Geometry }> {
+  const opened = await open(source, job)
+  const { width, height } = opened
+  checkPixels(width, height, 'has', job)
+  const geometry = planGeometry({ width, height }, job.preset)
+  checkPixels(geometry.resized.width, geometry.resized.height, 'would have after resizing', job)
+  const pixels = await guarded(opened.image, job, (image) => shape(image, geometry, job.preset))
+  return { pixels, geometry }
+}
+
+/** An image without alpha, and its size before resizing. */
+async function open(source: ImageSource, job: Job): Promise<{ image: Sharp; width: number; height: number }> {
+  if (source.kind === 'sharp') return withoutAlpha(source.sharp.clone(), job)
+  if (source.kind === 'raw') {
+    const { data, width, height, channels } = source.pixels
+    const image = sharp(data, { raw: { width, height, channels }, limitInputPixels: false })
+    if (channels === 1 || channels === 3) return { image, width, height }
+    checkPixels(width, height, 'has', job)
+    return withoutAlpha(image, job)
+  }
+  const options: SharpOptions = {
+    ignoreIcc: true,
+    autoOrient: job.autoOrient,
+    // Like PIL: a file cut short is an error, an oddity that decoders merely warn about is not.
+    failOn: 'error',
+    limitInputPixels: job.limits.maxPixels,
+  }
+  const header = await readHeader(source.bytes, options, job)
+  const { width, height } = job.autoOrient ? header.autoOrient : header
+  checkPixels(width, height, 'has', job)
+  const image = sharp(source.bytes, options)
+  if (header.hasAlpha) return withoutAlpha(image, job)
+  // Kept as CMYK until after the crop: libvips would convert through a colour profile, PIL does not.
+  if (header.space === 'cmyk') image.pipelineColourspace('cmyk').toColourspace('cmyk')
+  return { image, width, height }
+}
+
+/** sharp multiplies colours by alpha before it resizes, so alpha must be gone before. */
+async function withoutAlpha(
+  image: Sharp,
+  job: Job,
+): Promise<{ image: Sharp; width: number; height: number }> {
+  const pixels = await guarded(image, job, (it) => toPixels(it.removeAlpha().toColourspace('srgb')))
+  const { data, width, height } = pixels
+  const channels = pixels.channels as 1 | 3
+  return { image: sharp(data, { raw: { width, height, channels }, limitInputPixels: false }), width, height }
+}
+
+async function readHeader(bytes: Uint8Array, options: SharpOptions, job: Job): Promise<Metadata> {
+  try {
+    return await sharp(bytes, { ...options, limitInputPixels: false }).metadata()
+  } catch (cause) {
+    job.signal?.throwIfAborted()
+    throw new ResNetError(
+      'ERR_RESNET_IMAGE',
+      `Expected a JPEG, PNG, WebP, GIF, TIFF, AVIF or SVG image, but ${job.name} cannot be read as one: ${firstLine(cause)}.`,
+      { cause, index: job.index },
+    )
+  }
+}
+
+async function guarded(image: Sharp, job: Job, work: (image: Sharp) => Promise<Pixels>): Promise<Pixels> {
+  try {
+    return await work(image)
+  } catch (cause) {
+    throw new ResNetError(
+      'ERR_RESNET_IMAGE',
+      `The image ${job.name} is damaged or cut short: ${firstLine(cause)}. Write or download it again.`,
+      { cause, index: job.index },
+    )
+  } finally {
+    // Takes the place of whatever went wrong too: an aborted call rejects with the signal's reason.
+    job.signal?.throwIfAborted()
+  }
+}
+
+function firstLine(cause: unknown): string {
+  const [line = ''] = (cause instanceof Error ? cause.message : String(cause)).split('\n')
+  return line.replace(/[.\s]+$/, '')
+}
+
+function checkPixels(width: number, height: number, verb: string, { limits, name, index }: Job): void {
+  if (width * height <= limits.maxPixels) return
+  throw new ResNetError(
+    'ERR_RESNET_IMAGE',
+    `The image ${name} ${verb} ${width} x ${height} pixels, more than maxPixels (${limits.maxPixels}). Raise that limit if this is right.`,
+    { index },
+  )
+}
+
+/** Resizes to the exact size, then cuts the window out: the other order changes the pixels at its border. */
+function shape(
+  image: Sharp,
+  { resized, x, y }: Geometry,
+  { resize, interpolation }: Preprocessing,
+): Promise<Pixels> {
+  if (resize !== null) {
+    image.resize(resized.width, resized.height, {
+      fit: 'fill',
+      kernel: interpolation === 'bilinear' ? 'linear' : 'cubic',
+      // Halving while decoding a JPEG is quicker, and up to 16 levels off.
+      fastShrinkOnLoad: false,
+    })
+  }
+  if (x.length !== resized.width || y.length !== resized.height) {
+    image.extract({ left: x.from, top: y.from, width: x.length, height: y.length })
+  }
+  return toPixels(image)
+}
+
+async function toPixels(image: Sharp): Promise<Pixels> {
+  const { data, info } = await image.raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true })
+  return { data, width: info.width, height: info.height, channels: info.channels }
+}
+
+/** [H, W, channels] 8-bit → [C, H, W] float32, zeros (before normalising) around a window larger than the image. */
+async function normalise(pixels: Pixels, geometry: Geometry, job: Job): Promise<PreprocessedImage> {
+  const { width, height } = geometry.cropped
+  const channels = job.preset.mean.length
+  const tables = job.preset.mean.map((mean, c) => normalisingTable(mean, job.preset.std[c] as number))
+  const data = new Float32Array(channels * height * width)
+  if (pixels.width !== width || pixels.height !== height) {
+    tables.forEach((table, c) => {
+      data.fill(table[0] as number, c * height * width, (c + 1) * height * width)
+    })
+  }
+  const rowsPerTurn = Math.max(1, Math.floor(pixelsPerTurn / pixels.width))
+  for (let row = 0; row < pixels.height; row += 1) {
+    if (row > 0 && row % rowsPerTurn === 0) {
+      await nextTurn()
+      job.signal?.throwIfAborted()
+    }
+    normaliseRow(pixels, row, data, (geometry.y.to + row) * width + geometry.x.to, height * width, tables)
+  }
+  return { data, height, width, channels }
+}
+
+/** What each of the 256 levels becomes, rounded to float32 after every operation as PyTorch does. */
+function normalisingTable(mean: number, std: number): Float32Array {
+  const { fround } = Math
+  return Float32Array.from({ length: 256 }, (_, level) =>
+    fround(fround(fround(level / 255) - fround(mean)) / fround(std)),
+  )
+}
+
+function normaliseRow(
+  pixels: Pixels,
+  row: number,
+  target: Float32Array,
+  offset: number,
+  plane: number,
+  tables: Float32Array[],
+): void {
+  const { data, width, channels } = pixels
+  const [red, green = red, blue = red] = tables as [Float32Array, Float32Array?, Float32Array?]
+  for (let x = 0, at = row * width * channels; x < width; x += 1, at += channels) {
+    let r = data[at] as number
+    let g = r
+    let b = r
+    if (channels >= 3) {
+      g = data[at + 1] as number
+      b = data[at + 2] as number
+    }
+    if (channels === 4) {
+      const white = 255 - (data[at + 3] as number)
+      r = white - scaled(r, white)
+      g = white - scaled(g, white)
+      b = white - scaled(b, white)
+    }
+    if (tables.length === 1) {
+      target[offset + x] = red[luma(r, g, b)] as number
+    } else {
+      target[offset + x] = red[r] as number
+      target[offset + plane + x] = green[g] as number
+      target[offset + 2 * plane + x] = blue[b] as number
+    }
+  }
+}
+
+/** a · b / 255, rounded: PIL's MULDIV255. */
+function scaled(a: number, b: number): number {
+  const product = a * b + 128
+  return ((product >> 8) + product) >> 8
+}
+
+/** ITU-R 601 in 16 bits of precision: PIL's convert('L'). */
+function luma(r: number, g: number, b: number): number {
+  return (r * 19595 + g * 38470 + b * 7471 + 0x8000) >> 16
+}

@@ -1,0 +1,220 @@
+import { types } from 'node:util'
+import { markAsUntransferable } from 'node:worker_threads'
+import { invalidArgument, unsupported } from './errors.js'
+import { boolean, defaulting, describe, oneOf, optional, readOptions } from './options.js'
+
+export type DType = 'float32' | 'float16' | 'bfloat16' | 'uint8' | 'int32'
+export type Layout = 'nchw' | 'nhwc'
+/** float16 and bfloat16 are held as their bits. */
+export type TensorData = Float32Array | Uint16Array | Uint8Array | Int32Array
+
+export interface TensorOptions {
+  /** How `data` orders a shape of four dimensions. Default 'nchw'; `shape` is N, C, H, W either way. */
+  layout?: Layout
+  /** Needed for a Uint16Array, which holds 'float16' or 'bfloat16' bits; otherwise follows from `data`. */
+  dtype?: DType
+  /** Take the buffer over without a copy; the caller's arrays over it become empty. Default false. */
+  transfer?: boolean
+}
+
+const fromTable = {
+  layout: defaulting(oneOf('nchw', 'nhwc'), 'nchw' as const),
+  dtype: optional(oneOf('float32', 'float16', 'bfloat16', 'uint8', 'int32')),
+  transfer: defaulting(boolean, false),
+}
+
+const maxElements = 2 ** 31
+
+/**
+ * An array of numbers with a shape. The `shape` of images and feature maps is always N, C, H, W, that of logits and
+ * embeddings N, D; `layout` says how `data` is ordered. A uint8 tensor is pixels wherever one goes in: the model's mean
+ * and std are applied. Its memory is lent to running calls: write to `data` only when none has the tensor.
+ */
+export class Tensor {
+  readonly shape: readonly number[]
+  readonly dtype: DType
+  readonly layout: Layout
+  readonly device = 'cpu'
+  /** Dense, in the order of `layout`; float16 and bfloat16 as bits. */
+  readonly data: TensorData
+
+  private constructor(data: TensorData, shape: readonly number[], dtype: DType, layout: Layout) {
+    // Kept out of postMessage's transfer lists: memory moved to another thread could be freed under a running kernel.
+    markAsUntransferable(data.buffer)
+    this.data = data
+    this.shape = Object.freeze([...shape])
+    this.dtype = dtype
+    this.layout = layout
+  }
+
+  /**
+   * A tensor of `data`, copied unless `transfer` is set.
+   * @param data As many elements as `shape` has; Float32Array, Uint8Array, Int32Array, or Uint16Array with `dtype`.
+   * @param shape 1 to 4 dimensions: N, C, H, W (whatever `layout` is) or N, D; a convolution's weight is K, C, R, S.
+   * @throws ERR_RESNET_INVALID_ARGUMENT for a shape, length or dtype that do not fit.
+   * @example
+   * const x = Tensor.from(new Float32Array(2 * 3 * 4 * 4), [2, 3, 4, 4])
+   * const pixels = Tensor.from(new Uint8Array(224 * 224 * 3), [1, 3, 224, 224], { layout: 'nhwc' })
+   */
+  static from(
+    data: TensorData | Uint8ClampedArray,
+    shape: readonly number[],
+    options?: TensorOptions,
+  ): Tensor {
+    const { layout, dtype: asked, transfer } = readOptions('Tensor.from', fromTable, options)
+    const elements = checkShape(shape)
+    const dtype = dtypeOf(data, asked)
+    if (data.length !== elements) {
+      throw invalidArgument(
+        `Tensor.from: expected data of ${elements} elements for shape [${shape.join(', ')}], received ${data.length}`,
+      )
+    }
+    if (layout === 'nhwc' && shape.length !== 4) {
+      throw invalidArgument(
+        `Tensor.from: expected 4 dimensions for layout 'nhwc', received [${shape.join(', ')}]`,
+      )
+    }
+    const own = transfer ? takeOver(data) : copyOf(data)
+    return new Tensor(asDType(own, dtype), shape, dtype, layout)
+  }
+
+  /** Elements: the product of `shape`. */
+  get size(): number {
+    return this.data.length
+  }
+
+  /** The values as float32: the tensor itself when it is float32 already. uint8 keeps 0 to 255. */
+  toFloat32(): Tensor {
+    if (this.dtype === 'float32') return this
+    return new Tensor(toFloat32(this.data, this.dtype), this.shape, 'float32', this.layout)
+  }
+
+  /** The same values with memory ordered as `layout` says: the tensor itself when it is already. */
+  toLayout(layout: Layout): Tensor {
+    const { layout: to } = readOptions(
+      'Tensor.toLayout',
+      { layout: defaulting(oneOf('nchw', 'nhwc'), layout) },
+      { layout },
+    )
+    if (to === this.layout) return this
+    if (this.shape.length !== 4) {
+      throw invalidArgument(`Tensor.toLayout: expected 4 dimensions, received [${this.shape.join(', ')}]`)
+    }
+    const [n, c, h, w] = this.shape as [number, number, number, number]
+    // Per image a transpose of [C, H·W]: rows become columns either way.
+    const data = transposed(this.data, n, to === 'nhwc' ? c : h * w, to === 'nhwc' ? h * w : c)
+    return new Tensor(data, this.shape, this.dtype, to)
+  }
+
+  /**
+   * The tensor in a device's memory.
+   * @throws ERR_RESNET_UNSUPPORTED for any device but 'cpu'.
+   */
+  async to(device: 'cpu'): Promise<Tensor> {
+    if (device === 'cpu') return this
+    throw unsupported(
+      `Tensor.to: expected device to be 'cpu', received ${describe(device)}; this version has no other`,
+    )
+  }
+}
+
+function checkShape(shape: readonly number[]): number {
+  const fits = Array.isArray(shape) && shape.length >= 1 && shape.length <= 4
+  const dimensions = fits && shape.every((size) => Number.isInteger(size) && size >= 1)
+  const elements = dimensions ? shape.reduce((product, size) => product * size, 1) : 0
+  if (elements >= 1 && elements < maxElements) return elements
+  throw invalidArgument(
+    `Tensor.from: expected shape to be 1 to 4 integers of at least 1, fewer than 2^31 elements in all, received ` +
+      describe(shape),
+  )
+}
+
+const arrayNames: Record<string, readonly DType[]> = {
+  Float32Array: ['float32'],
+  Uint8Array: ['uint8'],
+  Uint8ClampedArray: ['uint8'],
+  Int32Array: ['int32'],
+  Uint16Array: ['float16', 'bfloat16'],
+  Float16Array: ['float16'],
+}
+
+function dtypeOf(data: unknown, asked: DType | undefined): DType {
+  // The tag, unlike the constructor, is the same for Buffer and for arrays of another realm.
+  const kind = ArrayBuffer.isView(data) ? ((data as Uint8Array)[Symbol.toStringTag] as string) : ''
+  const dtypes = Object.hasOwn(arrayNames, kind) ? (arrayNames[kind] as readonly DType[]) : undefined
+  if (dtypes === undefined) {
+    throw invalidArgument(
+      `Tensor.from: expected data to be a Float32Array, Uint8Array, Int32Array or Uint16Array, received ${describe(data)}`,
+    )
+  }
+  const dtype = asked ?? (dtypes.length === 1 ? dtypes[0] : undefined)
+  if (dtype !== undefined && dtypes.includes(dtype)) return dtype
+  throw invalidArgument(
+    `Tensor.from: expected dtype to be ${dtypes.map((name) => `'${name}'`).join(' or ')} for a ${kind}, received ` +
+      describe(asked),
+  )
+}
+
+function copyOf(data: ArrayBufferView): ArrayBuffer {
+  const copy = new ArrayBuffer(data.byteLength)
+  new Uint8Array(copy).set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
+  return copy
+}
+
+function takeOver(data: ArrayBufferView): ArrayBuffer {
+  const { buffer } = data
+  if (!types.isArrayBuffer(buffer) || data.byteLength !== buffer.byteLength) {
+    throw invalidArgument(
+      `Tensor.from: expected data to be all of an ArrayBuffer for transfer, received ${describe(data)} over ` +
+        `${buffer.byteLength} bytes; leave transfer out to copy`,
+    )
+  }
+  try {
+    return structuredClone(buffer, { transfer: [buffer] })
+  } catch (cause) {
+    throw invalidArgument('Tensor.from: the buffer cannot be transferred; leave transfer out to copy', {
+      cause,
+    })
+  }
+}
+
+function asDType(buffer: ArrayBuffer, dtype: DType): TensorData {
+  if (dtype === 'float32') return new Float32Array(buffer)
+  if (dtype === 'uint8') return new Uint8Array(buffer)
+  if (dtype === 'int32') return new Int32Array(buffer)
+  return new Uint16Array(buffer)
+}
+
+function transposed(data: TensorData, images: number, rows: number, columns: number): TensorData {
+  const out = new (data.constructor as new (length: number) => TensorData)(data.length)
+  for (let image = 0, base = 0; image < images; ++image, base += rows * columns) {
+    for (let row = 0; row < rows; ++row) {
+      for (let column = 0; column < columns; ++column) {
+        out[base + column * rows + row] = data[base + row * columns + column] as number
+      }
+    }
+  }
+  return out
+}
+
+function toFloat32(data: TensorData, dtype: DType): Float32Array {
+  if (dtype !== 'float16' && dtype !== 'bfloat16') return Float32Array.from(data)
+  const out = new Float32Array(data.length)
+  if (dtype === 'bfloat16') {
+    const bits = new Uint32Array(out.buffer)
+    for (let i = 0; i < bits.length; ++i) bits[i] = (data[i] as number) << 16
+  } else {
+    for (let i = 0; i < out.length; ++i) out[i] = halfToNumber(data[i] as number)
+  }
+  return out
+}
+
+/** IEEE 754 binary16: 1 sign, 5 exponent and 10 fraction bits. */
+function halfToNumber(bits: number): number {
+  const sign = bits & 0x8000 ? -1 : 1
+  const exponent = (bits >> 10) & 0x1f
+  const fraction = bits & 0x3ff
+  if (exponent === 0) return sign * fraction * 2 ** -24
+  if (exponent === 0x1f) return fraction === 0 ? sign * Number.POSITIVE_INFINITY : Number.NaN
+  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15)
+}
