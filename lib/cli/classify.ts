@@ -9,10 +9,7 @@ export interface ClassifyOptions extends ImageOptions {
 /** `resnet classify`: the likeliest labels of every image. */
 export function classify(names: string[], options: ClassifyOptions): Promise<ExitCode> {
   return overImages<Prediction[]>(names, options, {
-    run: (model, image, signal) => {
-      const topK = Math.min(options.top, model.architecture.numClasses)
-      return model.classify(image, { topK, signal })
-    },
+    run: (model, image, signal) => model.classify(image, { topK: options.top, signal }),
     json: (predictions) => ({
       predictions: predictions.map(({ label, index, score }) => ({ label, index, score })),
     }),

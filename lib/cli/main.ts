@@ -63,7 +63,7 @@ Examples:
 
 A checkpoint from PyTorch, in two lines of Python (pip install torchvision safetensors):
   from torchvision.models import resnet50; from safetensors.torch import save_file
-  save_file(resnet50(weights='DEFAULT').state_dict(), 'resnet50.safetensors')
+  save_file(resnet50(weights='IMAGENET1K_V1').state_dict(), 'resnet50.safetensors')
 ${exitHelp}`,
     )
 
