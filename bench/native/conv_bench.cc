@@ -123,7 +123,7 @@ int main(int argc, char** argv) {
     const double macs =
         double(batch) * test.p() * test.q() * test.k * test.c * layer.kernel * layer.kernel;
     double best = 0;
-    for (const Candidate* candidate : {&thinConv(), &directConv()}) {
+    for (const Candidate* candidate : {&thinConv(), &directConv(), &winogradF4(), &winogradF2()}) {
       const std::string refusal = candidate->refuse(problem.query(isa.value()));
       char head[128];
       std::snprintf(head, sizeof head, "%-22s %4d x%3d -> %4d  %-14s", layer.name, layer.c,
@@ -133,7 +133,7 @@ int main(int argc, char** argv) {
                        [&](const std::string& f) { return line.find(f) != std::string::npos; })) {
         continue;
       }
-      if (!refusal.empty()) continue;
+      if (!canRun(*candidate, problem.query(isa.value()))) continue;
       ConvRun run(problem, *candidate, isa.value());
       if (!run.status.ok()) {
         std::fprintf(stderr, "%s\n", run.status.message.c_str());

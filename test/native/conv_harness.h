@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "cpu/conv/candidates.h"
 #include "cpu/kernel.h"
 
 namespace resnet::cpu::harness {
@@ -170,6 +171,12 @@ struct ConvProblem {
   Plan plan;
   TableWeights weights;
 };
+
+// Whether a candidate can run a step at all; whether it would be chosen is the business of refuse().
+inline bool canRun(const Candidate& candidate, const StepQuery& query) {
+  const bool winograd = &candidate == &winogradF4() || &candidate == &winogradF2();
+  return winograd ? winogradShapeRefusal(query).empty() : candidate.refuse(query).empty();
+}
 
 // The buffers and kernel of a problem for one candidate.
 struct ConvRun {

@@ -114,15 +114,10 @@ std::string compare(ConvRun& run, const std::vector<double>& expected) {
   return {};
 }
 
-// Whether a candidate can run a case at all; whether it would be chosen is the business of refuse().
-bool admits(const Candidate& candidate, const ConvProblem& problem, Isa isa) {
-  return candidate.refuse(problem.query(isa)).empty();
-}
-
 void runConv(const ConvProblem& problem, const std::vector<double>& expected,
              const Candidate& candidate, Isa isa) {
   const std::string name = problem.test.name() + " [" + isaName(isa) + " " + candidate.name() + "]";
-  if (!selected(name) || !admits(candidate, problem, isa)) return;
+  if (!selected(name) || !canRun(candidate, problem.query(isa))) return;
   ConvRun run(problem, candidate, isa);
   if (!run.status.ok()) return report(name, run.status.message);
   run.run();
@@ -333,7 +328,8 @@ std::vector<ConvCase> cases() {
 
 int main(int argc, char** argv) {
   filters.assign(argv + 1, argv + argc);
-  const std::vector<const Candidate*> candidates = {&thinConv(), &directConv()};
+  const std::vector<const Candidate*> candidates = {&thinConv(), &directConv(), &winogradF4(),
+                                                    &winogradF2()};
   for (const ConvCase& test : cases()) {
     const ConvProblem problem(test);
     const std::vector<double> expected = reference(problem);

@@ -1,0 +1,42 @@
+// The addon's exports: binding.d.ts, line by line.
+#include "core/status.h"
+#include "glue/environment.h"
+#include "glue/functions.h"
+#include "glue/handle.h"
+
+namespace resnet::glue {
+namespace {
+
+Napi::Value errorCodes(Napi::Env env) {
+  Napi::Array codes = Napi::Array::New(env);
+#define RESNET_PUSH_CODE(name, text) codes.Set(codes.Length(), Napi::String::New(env, text));
+  RESNET_STATUS_CODES(RESNET_PUSH_CODE)
+#undef RESNET_PUSH_CODE
+  return codes;
+}
+
+Napi::Object init(Napi::Env env, Napi::Object exports) {
+  if (Environment::create(env) == nullptr) return exports;
+  const napi_property_descriptor functions[] = {
+      method("cpuInfo", throwing<cpuInfo>),
+      method("counters", throwing<counters>),
+      method("createControl", throwing<createControl>),
+      method("openCheckpoint", rejecting<openCheckpoint>),
+      method("weightsFromCheckpoint", throwing<weightsFromCheckpoint>),
+      method("weightsFromTensors", throwing<weightsFromTensors>),
+      method("weightsFromFormula", throwing<weightsFromFormula>),
+      method("compile", rejecting<compile>),
+  };
+  napi_define_properties(env, exports, std::size(functions), functions);
+  exports.Set("version", Napi::String::New(env, RESNET_VERSION));
+  exports.Set("errorCodes", errorCodes(env));
+  return exports;
+}
+
+}  // namespace
+}  // namespace resnet::glue
+
+static Napi::Object init(Napi::Env env, Napi::Object exports) {
+  return resnet::glue::init(env, exports);
+}
+NODE_API_MODULE(resnet, init)
