@@ -15,17 +15,21 @@ Napi::Value errorCodes(Napi::Env env) {
   return codes;
 }
 
+napi_property_descriptor exported(const char* name, napi_callback callback) {
+  return method(name, callback, napi_enumerable);
+}
+
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   if (Environment::create(env) == nullptr) return exports;
   const napi_property_descriptor functions[] = {
-      method("cpuInfo", throwing<cpuInfo>),
-      method("counters", throwing<counters>),
-      method("createControl", throwing<createControl>),
-      method("openCheckpoint", rejecting<openCheckpoint>),
-      method("weightsFromCheckpoint", throwing<weightsFromCheckpoint>),
-      method("weightsFromTensors", throwing<weightsFromTensors>),
-      method("weightsFromFormula", throwing<weightsFromFormula>),
-      method("compile", rejecting<compile>),
+      exported("cpuInfo", throwing<cpuInfo>),
+      exported("counters", throwing<counters>),
+      exported("createControl", throwing<createControl>),
+      exported("openCheckpoint", rejecting<openCheckpoint>),
+      exported("weightsFromCheckpoint", throwing<weightsFromCheckpoint>),
+      exported("weightsFromTensors", throwing<weightsFromTensors>),
+      exported("weightsFromFormula", throwing<weightsFromFormula>),
+      exported("compile", rejecting<compile>),
   };
   napi_define_properties(env, exports, std::size(functions), functions);
   exports.Set("version", Napi::String::New(env, RESNET_VERSION));

@@ -21,9 +21,7 @@ std::string formatted(double number) {
 }
 
 // The exception that a getter threw, as text: it must not stay pending while we go on.
-std::string pendingMessage(Napi::Env env) {
-  return env.GetAndClearPendingException().Message();
-}
+std::string pendingMessage(Napi::Env env) { return env.GetAndClearPendingException().Message(); }
 
 }  // namespace
 
@@ -32,7 +30,8 @@ std::string describe(const Napi::Value& value) {
   if (value.IsNull()) return "null";
   if (value.IsBoolean()) return value.As<Napi::Boolean>().Value() ? "true" : "false";
   if (value.IsNumber()) return formatted(value.As<Napi::Number>().DoubleValue());
-  if (value.IsString()) return "the string '" + shortened(value.As<Napi::String>().Utf8Value()) + "'";
+  if (value.IsString())
+    return "the string '" + shortened(value.As<Napi::String>().Utf8Value()) + "'";
   if (value.IsFunction()) return "a function";
   if (value.IsTypedArray()) {
     return std::string("a ") + viewName(value.As<Napi::TypedArray>().TypedArrayType());
@@ -174,7 +173,8 @@ std::vector<int64_t> Arguments::shape(const char* name) {
     sizes.push_back(int64_t(size));
     elements *= int64_t(size);  // both factors are below 2^31
     if (elements > kMaxElements || int64_t(sizes.size()) > kMaxRank) {
-      refuse(path(name) + " must have at most " + std::to_string(kMaxRank) + " sizes and 2147483647 elements");
+      refuse(path(name) + " must have at most " + std::to_string(kMaxRank) +
+             " sizes and 2147483647 elements");
       return {};
     }
   }
@@ -186,9 +186,9 @@ std::vector<std::pair<std::string, std::string>> Arguments::textByName(const cha
   if (found.IsEmpty()) return {};
   napi_value keys = nullptr;
   if (!found.IsObject() || found.IsArray() ||
-      napi_get_all_property_names(
-          env_, found, napi_key_own_only, napi_key_filter(napi_key_enumerable | napi_key_skip_symbols),
-          napi_key_numbers_to_strings, &keys) != napi_ok) {
+      napi_get_all_property_names(env_, found, napi_key_own_only,
+                                  napi_key_filter(napi_key_enumerable | napi_key_skip_symbols),
+                                  napi_key_numbers_to_strings, &keys) != napi_ok) {
     refuse(name, "an object of strings", found);
     return {};
   }
@@ -222,7 +222,8 @@ Napi::TypedArray Arguments::view(const Napi::Value& value, const std::string& na
   const Napi::TypedArray view = value.As<Napi::TypedArray>();
   napi_value buffer = nullptr;
   bool detached = false;
-  if (napi_get_typedarray_info(env_, view, nullptr, nullptr, nullptr, &buffer, nullptr) != napi_ok ||
+  if (napi_get_typedarray_info(env_, view, nullptr, nullptr, nullptr, &buffer, nullptr) !=
+          napi_ok ||
       napi_is_detached_arraybuffer(env_, buffer, &detached) != napi_ok || detached) {
     refuse(path(name) + " must not be detached: its buffer was transferred elsewhere");
     return {};

@@ -40,7 +40,8 @@ class Arguments {
   std::vector<Napi::Value> list(const char* name);
   std::vector<std::pair<std::string, std::string>> textByName(const char* name);
   // A view of one of the kinds given by its constructor's name; checked not to be detached or resizable.
-  Napi::TypedArray view(const Napi::Value& value, const std::string& name, napi_typedarray_type type);
+  Napi::TypedArray view(const Napi::Value& value, const std::string& name,
+                        napi_typedarray_type type);
   // Absent: a fresh one of this environment.
   std::shared_ptr<Control> control();
 
@@ -54,8 +55,8 @@ class Arguments {
       return nullptr;
     }
     if (found->box() == nullptr && status_.ok()) {
-      status_ = Status::error(Code::kDisposed,
-                              path(name) + ": this " + Box::kName + " was disposed");
+      status_ =
+          Status::error(Code::kDisposed, path(name) + ": this " + Box::kName + " was disposed");
     }
     return found->box();
   }

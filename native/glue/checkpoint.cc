@@ -83,7 +83,8 @@ Result<Napi::Value> openCheckpoint(const Napi::CallbackInfo& info) {
   using Box = std::shared_ptr<CheckpointBox>;
   return promiseOf<Box>(
       info.Env(),
-      [path, control, bytes = std::make_shared<std::vector<uint8_t>>(std::move(copy))]() -> Result<Box> {
+      [path, control,
+       bytes = std::make_shared<std::vector<uint8_t>>(std::move(copy))]() -> Result<Box> {
         if (control->stop()) return Status::aborted();
         const int64_t size = int64_t(bytes->size());
         auto opened = path ? Checkpoint::openFile(*path) : Checkpoint::openBytes(std::move(*bytes));

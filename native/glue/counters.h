@@ -6,12 +6,13 @@
 namespace resnet::glue {
 
 struct LiveCounts {
+  std::atomic<int> poolUsers{0};  // environments that hold the thread pool
   std::atomic<int> checkpoints{0}, weights{0}, programs{0}, lanes{0}, runsInFlight{0};
 };
 inline LiveCounts liveCounts;
 
 // A member of what is counted: copying and destroying keep the count right.
-template <std::atomic<int> LiveCounts::* counter>
+template <std::atomic<int> LiveCounts::*counter>
 class Counted {
  public:
   Counted() { ++(liveCounts.*counter); }

@@ -51,7 +51,7 @@ Result<Napi::Value> counters(const Napi::CallbackInfo& info) {
     result.Set(name, Napi::Number::New(env, count));
   };
   set("poolThreads", cpu::ThreadPool::liveThreads());
-  set("poolUsers", cpu::ThreadPool::users());
+  set("poolUsers", liveCounts.poolUsers);
   set("checkpoints", liveCounts.checkpoints);
   set("weights", liveCounts.weights);
   set("programs", liveCounts.programs);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "cpu/backend.h"
+#include "glue/counters.h"
 
 namespace resnet::glue {
 
@@ -18,13 +19,14 @@ std::shared_ptr<Environment> Environment::create(Napi::Env env) {
     if (live != nullptr) static_cast<Environment*>(self)->settleAll();
   };
   const auto close = [](void* self) { static_cast<Environment*>(self)->close(); };
-  const bool ready =
-      napi_create_threadsafe_function(env, nullptr, nullptr, Napi::String::New(env, "resnet"), 0, 1,
-                                      nullptr, nullptr, made.get(), settle, &made->wake_) == napi_ok &&
-      napi_unref_threadsafe_function(env, made->wake_) == napi_ok &&
-      napi_add_env_cleanup_hook(env, close, made.get()) == napi_ok;
+  const bool ready = napi_create_threadsafe_function(
+                         env, nullptr, nullptr, Napi::String::New(env, "resnet"), 0, 1, nullptr,
+                         nullptr, made.get(), settle, &made->wake_) == napi_ok &&
+                     napi_unref_threadsafe_function(env, made->wake_) == napi_ok &&
+                     napi_add_env_cleanup_hook(env, close, made.get()) == napi_ok;
   if (!ready) {
-    Napi::Error::New(env, "resnet: Node refused a thread-safe function").ThrowAsJavaScriptException();
+    Napi::Error::New(env, "resnet: Node refused a thread-safe function")
+        .ThrowAsJavaScriptException();
     return nullptr;
   }
   env.SetInstanceData(new std::shared_ptr<Environment>(made));
@@ -76,6 +78,7 @@ std::shared_ptr<Control> Environment::makeControl() const {
 std::shared_ptr<Backend> Environment::backend() {
   if (backend_ == nullptr) {
     pool_ = cpu::ThreadPool::acquire();
+    ++liveCounts.poolUsers;
     backend_ = cpu::makeCpuBackend(pool_);
   }
   return backend_;
@@ -143,6 +146,7 @@ void Environment::close() {
   for (napi_ref& constructor : constructors_) {
     if (constructor != nullptr) napi_delete_reference(env_, std::exchange(constructor, nullptr));
   }
+  if (pool_ != nullptr) --liveCounts.poolUsers;
   backend_.reset();
   pool_.reset();
 }

@@ -52,9 +52,11 @@ class Environment : public std::enable_shared_from_this<Environment> {
   static std::shared_ptr<Environment> create(Napi::Env env);
 
   // On the JavaScript thread:
-  void begin();                                // a task is under way: the event loop must not end
-  bool enqueue(std::function<void()> job);     // on one of this environment's own threads; false when it got none
-  void discard(std::shared_ptr<void> object);  // frees it on one of those threads: it may take milliseconds
+  void begin();  // a task is under way: the event loop must not end
+  bool enqueue(std::function<void()>
+                   job);  // on one of this environment's own threads; false when it got none
+  void discard(
+      std::shared_ptr<void> object);  // frees it on one of those threads: it may take milliseconds
   std::shared_ptr<Control> makeControl() const;
   std::shared_ptr<Backend> backend();  // acquires the pool at first need
   void remember(HandleBase* handle) { handles_.insert(handle); }

@@ -115,11 +115,12 @@ Result<Napi::Value> dispose(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-inline napi_property_descriptor method(const char* name, napi_callback callback) {
+inline napi_property_descriptor method(const char* name, napi_callback callback,
+                                       napi_property_attributes attributes = napi_default_method) {
   napi_property_descriptor descriptor{};
   descriptor.utf8name = name;
   descriptor.method = callback;
-  descriptor.attributes = napi_default_method;
+  descriptor.attributes = attributes;
   return descriptor;
 }
 

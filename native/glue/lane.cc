@@ -14,7 +14,8 @@ using Views = std::vector<std::vector<Napi::TypedArray>>;
 Views readViews(Arguments& call, const char* name, const std::vector<Port>& ports) {
   const std::vector<Napi::Value> lists = call.list(name);
   if (lists.size() != ports.size()) {
-    call.refuse("'run." + std::string(name) + "' must have one list of pieces for each of the plan's " +
+    call.refuse("'run." + std::string(name) +
+                "' must have one list of pieces for each of the plan's " +
                 std::to_string(ports.size()) + ", got " + std::to_string(lists.size()));
     return {};
   }
@@ -56,10 +57,10 @@ Status readPieces(const char* name, const Views& views, const std::vector<Port>&
       pieces[i].push_back({span.data, int(count)});
     }
     if (images != size_t(batch)) {
-      return Status::error(Code::kInvalidArgument,
-                           where + " must hold the batch's " + std::to_string(batch) +
-                               " images, got " + std::to_string(images) +
-                               (images > size_t(batch) ? " or more" : ""));
+      return Status::error(Code::kInvalidArgument, where + " must hold the batch's " +
+                                                       std::to_string(batch) + " images, got " +
+                                                       std::to_string(images) +
+                                                       (images > size_t(batch) ? " or more" : ""));
     }
   }
   return Status::okay();

@@ -42,7 +42,7 @@ inline Napi::Value undefined(Napi::Env env, Nothing) { return env.Undefined(); }
 
 // A promise of `toJs(value)`. Whoever works on it stores `result` and hands the task to Environment::finish.
 template <typename T>
-class Promised final : public Task {
+class Promised : public Task {
  public:
   using ToJs = std::function<Napi::Value(Napi::Env, T)>;
   Promised(Napi::Env env, ToJs toJs) : deferred_(env), toJs_(std::move(toJs)) {}
@@ -76,11 +76,13 @@ Napi::Value promiseOf(Napi::Env env, std::function<Result<T>()> work,
   auto* task = new Promised<T>(env, std::move(toJs));  // owned by the job, then by finish()
   const Napi::Promise promise = task->promise();
   environment.begin();
-  auto job = [environment = environment.shared_from_this(), task, work = std::move(work)]() mutable {
+  auto job = [environment = environment.shared_from_this(), task,
+              work = std::move(work)]() mutable {
     try {
       task->result = work();
     } catch (const std::bad_alloc&) {
-      task->result = Status::error(Code::kOutOfMemory, "no memory left; lower maxBatch or the input size");
+      task->result =
+          Status::error(Code::kOutOfMemory, "no memory left; lower maxBatch or the input size");
     } catch (const std::exception& error) {
       task->result = Status::error(Code::kInternal, error.what());
     }
@@ -88,7 +90,8 @@ Napi::Value promiseOf(Napi::Env env, std::function<Result<T>()> work,
     environment->finish(std::unique_ptr<Task>(task));
   };
   if (!environment.enqueue(std::move(job))) {
-    task->result = Status::error(Code::kOutOfMemory, "the system refused a thread; end some or raise its limit");
+    task->result = Status::error(Code::kOutOfMemory,
+                                 "the system refused a thread; end some or raise its limit");
     environment.finish(std::unique_ptr<Task>(task));
   }
   return promise;

@@ -33,8 +33,8 @@ Result<OwnedTensor> ownedTensor(const Napi::Value& value, size_t index) {
   const std::string dtype = fields.text("dtype");
   const std::optional<DType> parsed = parseDType(dtype);
   if (parsed != DType::kFloat32 && parsed != DType::kFloat16 && parsed != DType::kBFloat16) {
-    fields.refuse("'" + where + ".dtype' must be 'float32', 'float16' or 'bfloat16', got '" + dtype +
-                  "'");
+    fields.refuse("'" + where + ".dtype' must be 'float32', 'float16' or 'bfloat16', got '" +
+                  dtype + "'");
   }
   const Napi::TypedArray view =
       fields.view(fields.value("data"), "data",
@@ -44,10 +44,10 @@ Result<OwnedTensor> ownedTensor(const Napi::Value& value, size_t index) {
   tensor.info.dtype = *parsed;
   const Span span = spanOf(view);
   if (int64_t(span.elements) != elementsOf(tensor.info.shape)) {
-    return Status::error(Code::kInvalidArgument,
-                         "'" + where + ".data' must hold the " +
-                             std::to_string(elementsOf(tensor.info.shape)) +
-                             " elements of its shape, got " + std::to_string(span.elements));
+    return Status::error(Code::kInvalidArgument, "'" + where + ".data' must hold the " +
+                                                     std::to_string(elementsOf(tensor.info.shape)) +
+                                                     " elements of its shape, got " +
+                                                     std::to_string(span.elements));
   }
   tensor.bytes.resize(span.elements * dtypeBytes(*parsed));
   if (!tensor.bytes.empty()) std::memcpy(tensor.bytes.data(), span.data, tensor.bytes.size());
@@ -79,8 +79,8 @@ Result<Napi::Value> weightsFromCheckpoint(const Napi::CallbackInfo& info) {
   const auto names = call.textByName("names");
   RESNET_RETURN_IF_ERROR(call.status());
   return handleOf(info.Env(),
-                  makeCheckpointWeights(checkpoint->checkpoint,
-                                        std::map<std::string, std::string>(names.begin(), names.end())),
+                  makeCheckpointWeights(checkpoint->checkpoint, std::map<std::string, std::string>(
+                                                                    names.begin(), names.end())),
                   0);
 }
 
