@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, renameSync } from 'node:fs'
 import path from 'node:path'
 import { exportOnnx, logitsPlan } from '../scripts/export-onnx.mjs'
-import { formula, parameterRange, rule } from '../scripts/formula.mjs'
+import { formula, formulaTensors, rule } from '../scripts/formula.cjs'
 import { writeSafetensors } from '../scripts/safetensors.mjs'
 
 /** Writes `path` by way of a temporary name, so that an interrupted run leaves no half file. */
@@ -12,11 +12,11 @@ function once(file, write) {
   renameSync(`${file}.part`, file)
 }
 
-function formulaTensors(architecture, { block, height, width }) {
-  return logitsPlan({ architecture, height, width }).parameters.map(({ name, shape }) => {
-    const [lo, hi] = parameterRange(block, name, shape)
+function weightsByFormula(architecture, { block, height, width }) {
+  const { parameters } = logitsPlan({ architecture, height, width })
+  return formulaTensors(block, parameters).map(({ shape, ...tensor }) => {
     const count = shape.reduce((product, size) => product * size, 1)
-    return { name, shape, data: () => formula({ seed: rule.seed, name, count, lo, hi }) }
+    return { name: tensor.name, shape, data: () => formula({ seed: rule.seed, count, ...tensor }) }
   })
 }
 
@@ -25,7 +25,7 @@ export function prepareNetwork(folder, architecture, network) {
   mkdirSync(folder, { recursive: true })
   const stem = path.join(folder, `${architecture}-${rule.seed}-${network.height}x${network.width}`)
   const files = { checkpoint: `${stem}.safetensors`, onnx: `${stem}.onnx` }
-  once(files.checkpoint, (part) => writeSafetensors(part, formulaTensors(architecture, network)))
+  once(files.checkpoint, (part) => writeSafetensors(part, weightsByFormula(architecture, network)))
   once(files.onnx, (part) => exportOnnx({ checkpoint: files.checkpoint, output: part, architecture, ...network }))
   return files
 }

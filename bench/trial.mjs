@@ -1,5 +1,5 @@
 // One trial in one driver: the child process of run.mjs. Reads a JSON argument, writes a JSON line.
-import { inputImages } from '../scripts/formula.mjs'
+import { inputImages } from '../scripts/formula.cjs'
 
 const { trial, driver, files, network, seconds, peers } = JSON.parse(process.argv[2])
 const { measure } = await import(`./kinds/${trial.kind}.mjs`)

@@ -8,7 +8,7 @@ const require = createRequire(import.meta.url)
  * @returns a network; `bind(data, shape)` gives a function that runs it once on that input
  */
 export async function open({ checkpoint, batch, threads, device, dtype }) {
-  const { ResNet, Tensor } = require('../../dist/index.cjs')
+  const { ResNet, Tensor } = require('../../dist/index.js')
   const model = await ResNet.load(checkpoint, { device, dtype, threads, maxBatch: batch })
   return {
     version: require('../../package.json').version,
