@@ -4,6 +4,7 @@ export { ResNetError, type ResNetErrorCode } from './errors.js'
 export type { ImageLimits } from './image/source.js'
 export type { ImageInput, ImageSize, Preprocessing, RawPixels } from './image/types.js'
 export { models } from './models.js'
+export * as ops from './ops.js'
 export {
   type CallOptions,
   type ClassifyOptions,
