@@ -444,15 +444,17 @@ export function createFromFormula(
 /** The metadata key 'resnet.architecture': a family's name, or a spec as JSON. */
 function architectureIn(metadata: Record<string, string>): string | ArchitectureOptions | undefined {
   const found = metadata['resnet.architecture']
-  if (found === undefined || !found.trimStart().startsWith('{')) return found
+  if (found === undefined) return undefined
+  const call = "the checkpoint's metadata 'resnet.architecture'"
   try {
-    return JSON.parse(found) as ArchitectureOptions
+    const asked = found.trimStart().startsWith('{') ? (JSON.parse(found) as ArchitectureOptions) : found
+    if (typeof asked === 'string') architectureNamed(asked, {}, call)
+    else defineArchitecture(asked, call)
+    return asked
   } catch (cause) {
-    throw new ResNetError(
-      'ERR_RESNET_CORRUPT',
-      `the checkpoint's metadata 'resnet.architecture': expected a name or a spec as JSON: ${(cause as Error).message}`,
-      { cause },
-    )
+    if (cause instanceof ResNetError && cause.code === 'ERR_RESNET_UNSUPPORTED') throw cause
+    const message = cause instanceof ResNetError ? cause.message : `${call}: ${(cause as Error).message}`
+    throw new ResNetError('ERR_RESNET_CORRUPT', message, { cause })
   }
 }
 
