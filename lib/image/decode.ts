@@ -1,7 +1,8 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import sharp, { type Metadata, type Sharp, type SharpOptions } from 'sharp'
 import { invalidArgument, ResNetError } from '../errors.js'
-import { type Geometry, planGeometry } from './geometry.js'
+import { type Extent, type Geometry, planGeometry } from './geometry.js'
+import { type Pixels, resample } from './resample.js'
 import {
   defaultImageLimits,
   describeImage,
@@ -17,15 +18,6 @@ export interface DecodeOptions extends PreprocessOptions {
   /** Turn the image as its EXIF orientation says; default false, as PIL's open and torchvision do. */
   autoOrient?: boolean
   limits?: Partial<ImageLimits>
-}
-
-/** 8-bit pixels of the cropped window, without what lies outside the image. */
-interface Pixels {
-  data: Uint8Array
-  width: number
-  height: number
-  /** 1: grey, 3: RGB, 4: CMYK. */
-  channels: number
 }
 
 interface Job {
@@ -91,7 +83,8 @@ async function decode(source: ImageSource, job: Job): Promise<{ pixels: Pixels; 
   checkPixels(width, height, 'has', job)
   const geometry = planGeometry({ width, height }, job.preset)
   checkPixels(geometry.resized.width, geometry.resized.height, 'would have after resizing', job)
-  const pixels = await guarded(opened.image, job, (image) => shape(image, geometry, job.preset))
+  const pixels = await shape(opened.image, { width, height }, geometry, job)
+  job.signal?.throwIfAborted()
   return { pixels, geometry }
 }
 
@@ -127,7 +120,7 @@ async function withoutAlpha(
   image: Sharp,
   job: Job,
 ): Promise<{ image: Sharp; width: number; height: number }> {
-  const pixels = await guarded(image, job, (it) => toPixels(it.removeAlpha().toColourspace('srgb')))
+  const pixels = await toPixels(image.removeAlpha().toColourspace('srgb'), job)
   const { data, width, height } = pixels
   const channels = pixels.channels as 1 | 3
   return { image: sharp(data, { raw: { width, height, channels }, limitInputPixels: false }), width, height }
@@ -146,18 +139,20 @@ async function readHeader(bytes: Uint8Array, options: SharpOptions, job: Job): P
   }
 }
 
-async function guarded(image: Sharp, job: Job, work: (image: Sharp) => Promise<Pixels>): Promise<Pixels> {
+/** Runs a pipeline in sharp's threads. */
+async function toPixels(image: Sharp, { name, index, signal }: Job): Promise<Pixels> {
   try {
-    return await work(image)
+    const { data, info } = await image.raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true })
+    return { data, width: info.width, height: info.height, channels: info.channels }
   } catch (cause) {
     throw new ResNetError(
       'ERR_RESNET_IMAGE',
-      `The image ${job.name} is damaged or cut short: ${firstLine(cause)}. Write or download it again.`,
-      { cause, index: job.index },
+      `The image ${name} is damaged or cut short: ${firstLine(cause)}. Write or download it again.`,
+      { cause, index },
     )
   } finally {
     // Takes the place of whatever went wrong too: an aborted call rejects with the signal's reason.
-    job.signal?.throwIfAborted()
+    signal?.throwIfAborted()
   }
 }
 
@@ -175,12 +170,16 @@ function checkPixels(width: number, height: number, verb: string, { limits, name
   )
 }
 
-/** Resizes to the exact size, then cuts the window out: the other order changes the pixels at its border. */
-function shape(
-  image: Sharp,
-  { resized, x, y }: Geometry,
-  { resize, interpolation }: Preprocessing,
-): Promise<Pixels> {
+/**
+ * Resizes to the exact size, then cuts the window out: the other order changes the pixels at its border. Shrinking is
+ * libvips' (within a level on average of Pillow's), whatever enlarges is resampled here, exactly.
+ */
+async function shape(image: Sharp, size: Extent, geometry: Geometry, job: Job): Promise<Pixels> {
+  const { resized, x, y } = geometry
+  const { resize, interpolation } = job.preset
+  if (resized.width > size.width || resized.height > size.height) {
+    return resample(await toPixels(image, job), geometry, interpolation)
+  }
   if (resize !== null) {
     image.resize(resized.width, resized.height, {
       fit: 'fill',
@@ -192,12 +191,7 @@ function shape(
   if (x.length !== resized.width || y.length !== resized.height) {
     image.extract({ left: x.from, top: y.from, width: x.length, height: y.length })
   }
-  return toPixels(image)
-}
-
-async function toPixels(image: Sharp): Promise<Pixels> {
-  const { data, info } = await image.raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true })
-  return { data, width: info.width, height: info.height, channels: info.channels }
+  return toPixels(image, job)
 }
 
 /** [H, W, channels] 8-bit → [C, H, W] float32, zeros (before normalising) around a window larger than the image. */

@@ -1,0 +1,84 @@
+// What each kind of handle owns. Work in flight shares a box, so disposing a handle never pulls one from under it.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "core/backend.h"
+#include "core/checkpoint.h"
+#include "core/control.h"
+#include "core/weights.h"
+#include "glue/counters.h"
+#include "glue/handle.h"
+#include "glue/settle.h"
+
+namespace resnet::glue {
+
+struct ControlBox {
+  static constexpr HandleClass kClass = HandleClass::kControl;
+  static constexpr const char* kName = "Control";
+  static const napi_type_tag kTag;
+  static std::vector<napi_property_descriptor> methods();
+  int64_t externalBytes() const { return 0; }
+
+  std::shared_ptr<Control> control;
+};
+
+struct CheckpointBox {
+  static constexpr HandleClass kClass = HandleClass::kCheckpoint;
+  static constexpr const char* kName = "Checkpoint";
+  static const napi_type_tag kTag;
+  static std::vector<napi_property_descriptor> methods();
+  int64_t externalBytes() const { return bytes; }
+
+  std::shared_ptr<const Checkpoint> checkpoint;
+  int64_t bytes = 0;  // owned; 0 for a file
+  Counted<&LiveCounts::checkpoints> counted;
+};
+
+struct WeightsBox {
+  static constexpr HandleClass kClass = HandleClass::kWeights;
+  static constexpr const char* kName = "Weights";
+  static const napi_type_tag kTag;
+  static std::vector<napi_property_descriptor> methods();
+  int64_t externalBytes() const { return bytes; }
+
+  std::shared_ptr<const Weights> weights;
+  int64_t bytes = 0;  // owned; 0 where a checkpoint holds them
+  Counted<&LiveCounts::weights> counted;
+};
+
+// A tensor that a submission must bring, per image.
+struct Port {
+  napi_typedarray_type type;
+  size_t elements;
+};
+
+struct ProgramBox {
+  static constexpr HandleClass kClass = HandleClass::kProgram;
+  static constexpr const char* kName = "Program";
+  static const napi_type_tag kTag;
+  static std::vector<napi_property_descriptor> methods();
+  int64_t externalBytes() const { return int64_t(program->weightBytes()); }
+
+  std::shared_ptr<const Program> program;
+  std::vector<Port> inputs, outputs;
+  int maxBatch = 1;
+  Counted<&LiveCounts::programs> counted;
+};
+
+struct LaneBox {
+  static constexpr HandleClass kClass = HandleClass::kLane;
+  static constexpr const char* kName = "Lane";
+  static const napi_type_tag kTag;
+  static std::vector<napi_property_descriptor> methods();
+  int64_t externalBytes() const { return int64_t(program->program->arenaBytes()); }
+
+  std::shared_ptr<const ProgramBox> program;  // outlives the lane: declared before it
+  std::unique_ptr<Lane> lane;
+  int running = 0;                              // runs not yet settled
+  std::unique_ptr<Promised<Nothing>> disposal;  // dispose() was called; waits for those
+  Counted<&LiveCounts::lanes> counted;
+};
+
+}  // namespace resnet::glue

@@ -1,0 +1,154 @@
+#include "glue/environment.h"
+
+#include <exception>
+#include <utility>
+
+#include "cpu/backend.h"
+#include "glue/counters.h"
+
+namespace resnet::glue {
+
+Environment& Environment::of(Napi::Env env) {
+  return **env.GetInstanceData<std::shared_ptr<Environment>>();
+}
+
+std::shared_ptr<Environment> Environment::create(Napi::Env env) {
+  std::shared_ptr<Environment> made(new Environment(env));
+  const auto settle = [](napi_env live, napi_value, void* self, void*) {
+    // Without an environment Node is only emptying its queue: the hook has taken what was in ours.
+    if (live != nullptr) static_cast<Environment*>(self)->settleAll();
+  };
+  const auto close = [](void* self) { static_cast<Environment*>(self)->close(); };
+  const bool ready = napi_create_threadsafe_function(
+                         env, nullptr, nullptr, Napi::String::New(env, "resnet"), 0, 1, nullptr,
+                         nullptr, made.get(), settle, &made->wake_) == napi_ok &&
+                     napi_unref_threadsafe_function(env, made->wake_) == napi_ok &&
+                     napi_add_env_cleanup_hook(env, close, made.get()) == napi_ok;
+  if (!ready) {
+    Napi::Error::New(env, "resnet: Node refused a thread-safe function")
+        .ThrowAsJavaScriptException();
+    return nullptr;
+  }
+  env.SetInstanceData(new std::shared_ptr<Environment>(made));
+  return made;
+}
+
+void Environment::begin() {
+  if (pending_++ == 0) napi_ref_threadsafe_function(env_, wake_);
+  std::lock_guard lock(mutex_);
+  ++inFlight_;
+}
+
+void Environment::finish(std::unique_ptr<Task> task) {
+  std::lock_guard lock(mutex_);
+  settled_.push_back(std::move(task));
+  --inFlight_;
+  if (!closed_ && !woken_) {
+    woken_ = napi_call_threadsafe_function(wake_, nullptr, napi_tsfn_nonblocking) == napi_ok;
+  }
+  landed_.notify_all();
+}
+
+void Environment::settleAll() {
+  std::vector<std::unique_ptr<Task>> tasks;
+  {
+    std::lock_guard lock(mutex_);
+    woken_ = false;
+    tasks.swap(settled_);
+  }
+  for (auto& task : tasks) {
+    Napi::HandleScope scope(env_);
+    task->settle(env_);
+    task.reset();
+    if (--pending_ == 0) napi_unref_threadsafe_function(env_, wake_);
+  }
+}
+
+std::shared_ptr<Control> Environment::makeControl() const {
+  struct Owner {
+    std::shared_ptr<const std::atomic<bool>> closing;
+    Control control;
+  };
+  auto owner = std::make_shared<Owner>();
+  owner->closing = closing_;
+  owner->control.closing = closing_.get();
+  return {owner, &owner->control};
+}
+
+std::shared_ptr<Backend> Environment::backend() {
+  if (backend_ == nullptr) {
+    pool_ = cpu::ThreadPool::acquire();
+    ++liveCounts.poolUsers;
+    backend_ = cpu::makeCpuBackend(pool_);
+  }
+  return backend_;
+}
+
+bool Environment::enqueue(std::function<void()> job) {
+  std::lock_guard lock(mutex_);
+  if (closed_) return false;
+  if (idle_ <= int(jobs_.size()) && int(threads_.size()) < kMaxThreads) {
+    try {  // std::thread reports a refusal by throwing
+      threads_.emplace_back([this] { threadLoop(); });
+    } catch (const std::exception&) {
+      if (threads_.empty()) return false;
+    }
+  }
+  jobs_.push_back(std::move(job));
+  work_.notify_one();
+  return true;
+}
+
+void Environment::discard(std::shared_ptr<void> object) {
+  if (object == nullptr) return;
+  // The job may not be copied with the object still inside, or the JavaScript thread frees it after all.
+  auto last = std::make_shared<std::shared_ptr<void>>(std::move(object));
+  if (!enqueue([last] { last->reset(); })) last->reset();
+}
+
+void Environment::threadLoop() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    if (jobs_.empty()) {
+      if (stopping_) return;
+      ++idle_;
+      work_.wait(lock, [this] { return stopping_ || !jobs_.empty(); });
+      --idle_;
+      continue;
+    }
+    std::function<void()> job = std::move(jobs_.front());
+    jobs_.pop_front();
+    lock.unlock();
+    job();
+    job = nullptr;
+    lock.lock();
+  }
+}
+
+void Environment::close() {
+  closing_->store(true);  // what runs polls this as its cancel flag
+  std::vector<std::unique_ptr<Task>> tasks;
+  {
+    std::unique_lock lock(mutex_);
+    closed_ = true;
+    landed_.wait(lock, [this] { return inFlight_ == 0; });
+    tasks.swap(settled_);
+    stopping_ = true;
+  }
+  work_.notify_all();
+  for (auto& thread : threads_) thread.join();
+  threads_.clear();
+
+  Napi::HandleScope scope(env_);
+  tasks.clear();  // their promises stay unsettled: nothing runs here any more
+  for (HandleBase* handle : handles_) handle->close(env_);
+  handles_.clear();
+  for (napi_ref& constructor : constructors_) {
+    if (constructor != nullptr) napi_delete_reference(env_, std::exchange(constructor, nullptr));
+  }
+  if (pool_ != nullptr) --liveCounts.poolUsers;
+  backend_.reset();
+  pool_.reset();
+}
+
+}  // namespace resnet::glue

@@ -1,0 +1,20 @@
+// The functions of binding.d.ts that are not methods.
+#pragma once
+
+#include "glue/settle.h"
+
+namespace resnet::glue {
+
+Result<Napi::Value> cpuInfo(const Napi::CallbackInfo& info);
+Result<Napi::Value> counters(const Napi::CallbackInfo& info);
+Result<Napi::Value> createControl(const Napi::CallbackInfo& info);
+Result<Napi::Value> openCheckpoint(const Napi::CallbackInfo& info);
+Result<Napi::Value> weightsFromCheckpoint(const Napi::CallbackInfo& info);
+Result<Napi::Value> weightsFromTensors(const Napi::CallbackInfo& info);
+Result<Napi::Value> weightsFromFormula(const Napi::CallbackInfo& info);
+Result<Napi::Value> compile(const Napi::CallbackInfo& info);
+
+// What createLane of a program does; here since a lane's file makes it.
+Result<Napi::Value> createLane(const Napi::CallbackInfo& info);
+
+}  // namespace resnet::glue

@@ -1,0 +1,130 @@
+#include "core/plan.h"
+#include "cpu/isa.h"
+#include "glue/arguments.h"
+#include "glue/boxes.h"
+#include "glue/functions.h"
+
+namespace resnet::glue {
+namespace {
+
+constexpr int kMaxBatch = 65536;
+constexpr int kMaxThreads = 1024;
+
+size_t elementsOf(const ValueInfo& value) { return size_t(value.h) * value.w * value.c; }
+
+// What a submission must bring for each of the plan's inputs and outputs.
+void readPorts(const Plan& plan, ProgramBox& box) {
+  box.inputs.resize(plan.inputs);
+  box.outputs.resize(plan.outputs);
+  for (const Step& step : plan.steps) {
+    if (const auto* input = std::get_if<InputStep>(&step.body)) {
+      box.inputs[input->index] = {
+          input->dtype == DType::kUint8 ? napi_uint8_array : napi_float32_array,
+          elementsOf(plan.values[input->output])};
+    } else if (const auto* output = std::get_if<OutputStep>(&step.body)) {
+      const ValueInfo& value = plan.values[output->input];
+      box.outputs[output->index] = {
+          value.dtype == DType::kInt32 ? napi_int32_array : napi_float32_array, elementsOf(value)};
+    }
+  }
+}
+
+struct CompileRequest {
+  std::string plan;
+  std::shared_ptr<const Weights> weights;
+  CompileOptions options;
+  std::shared_ptr<Control> control;
+  std::shared_ptr<Backend> backend;
+};
+
+Result<std::shared_ptr<ProgramBox>> compileNow(const CompileRequest& request) {
+  if (request.control->stop()) return Status::aborted();
+  Result<Plan> plan = parsePlan(request.plan);
+  if (!plan.ok()) return plan.takeStatus();
+  auto box = std::make_shared<ProgramBox>();
+  box->maxBatch = request.options.maxBatch;
+  readPorts(plan.value(), *box);
+  auto program =
+      request.backend->compile(plan.value(), request.weights, request.options, *request.control);
+  if (!program.ok()) return program.takeStatus();
+  box->program = program.take();
+  return box;
+}
+
+Napi::Value programToJs(Napi::Env env, std::shared_ptr<ProgramBox> box) {
+  const Program& program = *box->program;
+  Napi::Object details = Napi::Object::New(env);
+  details.Set("isa", Napi::String::New(env, program.isa()));
+  details.Set("threads", Napi::Number::New(env, program.threads()));
+  details.Set("maxBatch", Napi::Number::New(env, box->maxBatch));
+  details.Set("arenaBytes", Napi::Number::New(env, double(program.arenaBytes())));
+  details.Set("weightBytes", Napi::Number::New(env, double(program.weightBytes())));
+  details.Freeze();
+
+  const Napi::Value handle = makeHandle(env, std::move(box));
+  if (handle.IsEmpty()) return handle;
+  napi_property_descriptor entry{};
+  entry.utf8name = "info";
+  entry.value = details;
+  entry.attributes = napi_enumerable;
+  if (napi_define_properties(env, handle, 1, &entry) != napi_ok) return {};
+  return handle;
+}
+
+Result<Napi::Value> explain(const Napi::CallbackInfo& info) {
+  Result<std::shared_ptr<ProgramBox>> box = liveReceiver<ProgramBox>(info);
+  if (!box.ok()) return box.takeStatus();
+  const Napi::Env env = info.Env();
+  Napi::Array rows = Napi::Array::New(env);
+  for (const ExplainRow& row : box.value()->program->explain()) {
+    Napi::HandleScope scope(env);
+    Napi::Array refused = Napi::Array::New(env);
+    for (const std::string& reason : row.refused) {
+      refused.Set(refused.Length(), Napi::String::New(env, reason));
+    }
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("step", Napi::String::New(env, row.step));
+    object.Set("kind", Napi::String::New(env, row.kind));
+    object.Set("implementation", Napi::String::New(env, row.implementation));
+    object.Set("refused", refused);
+    object.Set("flop", Napi::Number::New(env, row.flop));
+    object.Set("bytes", Napi::Number::New(env, row.bytes));
+    object.Set("milliseconds", Napi::Number::New(env, row.milliseconds));
+    rows.Set(rows.Length(), object);
+  }
+  return rows;
+}
+
+}  // namespace
+
+const napi_type_tag ProgramBox::kTag = {0x5be7410cda2f4d68, 0xb6920f8d3ac1e704};
+
+std::vector<napi_property_descriptor> ProgramBox::methods() {
+  return {method("explain", throwing<explain>), method("createLane", rejecting<createLane>),
+          method("dispose", throwing<dispose<ProgramBox>>)};
+}
+
+Result<Napi::Value> compile(const Napi::CallbackInfo& info) {
+  Arguments call(info, "compile");
+  CompileRequest request;
+  request.plan = call.text("plan");
+  const auto weights = call.handle<WeightsBox>("weights");
+  request.options.maxBatch = int(call.integer("maxBatch", 1, kMaxBatch));
+  request.options.threads = int(call.integer("threads", 0, kMaxThreads));
+  const std::string precision = call.text("float32Precision");
+  if (precision != "highest" && precision != "high") {
+    call.refuse("'compile.float32Precision' must be 'highest' or 'high', got '" + precision + "'");
+  }
+  request.options.precision =
+      precision == "highest" ? Float32Precision::kHighest : Float32Precision::kHigh;
+  request.options.isa = call.optionalText("isa").value_or("");
+  request.control = call.control();
+  RESNET_RETURN_IF_ERROR(call.status());
+
+  request.weights = weights->weights;
+  request.backend = Environment::of(info.Env()).backend();
+  return promiseOf<std::shared_ptr<ProgramBox>>(
+      info.Env(), [request = std::move(request)] { return compileNow(request); }, programToJs);
+}
+
+}  // namespace resnet::glue
