@@ -2,6 +2,7 @@
 // then runs the embedded model, which knows handwritten digits, on its held-out samples or on the images named.
 import { existsSync, readdirSync } from 'node:fs'
 import path from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { ensureBuilt, fail, root } from './setup.mjs'
 
 const width = 30
@@ -17,7 +18,7 @@ function chooseImages(names) {
 }
 
 async function classifyAll(images) {
-  const { ResNet, models } = await import(path.join(root, 'dist', 'index.mjs'))
+  const { ResNet, models } = await import(pathToFileURL(path.join(root, 'dist', 'index.mjs')))
   const started = performance.now()
   const model = await ResNet.load(models.digits)
   const loadMs = performance.now() - started
