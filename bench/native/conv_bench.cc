@@ -1,7 +1,7 @@
 // Time of every distinct convolution of ResNet-18 and ResNet-50, by candidate, alone: best of several runs with warm
 // weights. A network behaves differently (weights come from memory): decide there, look for slow kernels here.
 //
-//   conv_bench [--batch N] [--threads N] [--isa NAME] [--peak GMACS] [--rounds N] [filter...]
+//   conv_bench [--batch N] [--threads N] [--isa NAME] [--peak GMACS] [--rounds N] [--cold MB] [filter...]
 // --peak: multiply-adds a second of one core in units of 1e9, for the share of the bound. A filter is a substring of
 // the line that is printed. Winograd's share is of the direct algorithm's work, so it may exceed 100%.
 #include <algorithm>
@@ -56,6 +56,8 @@ constexpr Layer kLayers[] = {
     {"s4 expand", 512, 7, 2048, 1, 1, 0, 3, true},
 };
 
+size_t coldBytes = 0;  // written before each timed run, to push weights out of the caches
+
 double secondsOf(ConvRun& run, int threads) {
   using Clock = std::chrono::steady_clock;
   // Threads are started outside the timed part and meet at a barrier.
@@ -63,6 +65,11 @@ double secondsOf(ConvRun& run, int threads) {
   double seconds = 0;
   auto body = [&](int thread) {
     run.runThread(thread);
+    barrier.wait();
+    if (coldBytes > 0 && thread == 0) {
+      static std::vector<char> cold(coldBytes);
+      for (size_t i = 0; i < cold.size(); i += 64) cold[i]++;
+    }
     barrier.wait();
     const auto begin = Clock::now();
     run.runThread(thread);
@@ -94,6 +101,8 @@ int main(int argc, char** argv) {
       rounds = std::atoi(value);
     else if (word == "--peak")
       peak = std::atof(value);
+    else if (word == "--cold")
+      coldBytes = size_t(std::atoi(value)) << 20;
     else if (word == "--isa")
       isaOption = value;
     else {
