@@ -47,6 +47,12 @@ export class Tensor {
     this.layout = layout
   }
 
+  /** @internal A tensor over memory that nobody else holds. */
+  static adopt(data: Float32Array | Int32Array, shape: readonly number[], layout: Layout): Tensor {
+    const dtype = Object.prototype.toString.call(data) === '[object Int32Array]' ? 'int32' : 'float32'
+    return new Tensor(data, shape, dtype, layout)
+  }
+
   /**
    * A tensor of `data`, copied unless `transfer` is set.
    * @param data As many elements as `shape` has; Float32Array, Uint8Array, Int32Array, or Uint16Array with `dtype`.
