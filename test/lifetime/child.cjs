@@ -73,7 +73,8 @@ async function twoModels() {
   const input = view().map((_, i) => ((i * 2654435761) % 1000) / 1000)
   const lanes = [await makeLane(1), await makeLane(2)]
   const outputs = []
-  for (let round = 0; round < 3; round++) outputs.push(...(await Promise.all(lanes.map((lane) => run(lane, input)))))
+  for (let round = 0; round < 3; round++)
+    outputs.push(...(await Promise.all(lanes.map((lane) => run(lane, input)))))
   return outputs.map((output) => output.reduce((sum, x) => sum + x, 0))
 }
 
@@ -101,7 +102,11 @@ async function growth(kept) {
   const binding = load()
   const plan = convPlan({ size: 32, channels: 64, depth: 4 })
   const bytes = safetensors(
-    plan.parameters.map(({ name, shape }) => ({ name, shape, data: new Float32Array(64 * 64 * 9).fill(0.01) })),
+    plan.parameters.map(({ name, shape }) => ({
+      name,
+      shape,
+      data: new Float32Array(64 * 64 * 9).fill(0.01),
+    })),
   )
   let early = 0
   for (let i = 0; i < times; i++) {
@@ -221,7 +226,10 @@ const scenarios = {
       await pause(2)
     }
     const output = await running.output
-    report({ same: output.every((x, i) => x === expected[i]), left: await collected(binding, ['lanes', 'programs']) })
+    report({
+      same: output.every((x, i) => x === expected[i]),
+      left: await collected(binding, ['lanes', 'programs']),
+    })
   },
 
   'memory-flat': () => growth(undefined),
