@@ -4,7 +4,7 @@ import type { Preprocessing } from './types.js'
 
 /** 8-bit pixels, rows from the top, interleaved. */
 export interface Pixels {
-  data: Uint8Array
+  data: Uint8Array | Uint8ClampedArray
   width: number
   height: number
   /** 1: grey, 3: RGB, 4: CMYK. */
@@ -114,7 +114,8 @@ function resampleColumns(source: Pixels, down: Taps): Promise<Pixels> {
 }
 
 function blank(width: number, height: number, channels: number): Pixels {
-  return { data: new Uint8Array(width * height * channels), width, height, channels }
+  // Clamped: a cubic's lobes reach beyond 0..255.
+  return { data: new Uint8ClampedArray(width * height * channels), width, height, channels }
 }
 
 async function rowByRow(target: Pixels, tapCount: number, fill: (row: number) => void): Promise<Pixels> {
@@ -126,12 +127,12 @@ async function rowByRow(target: Pixels, tapCount: number, fill: (row: number) =>
   return target
 }
 
-function weighted(data: Uint8Array, from: number, step: number, taps: Taps, index: number): number {
+function weighted(data: Pixels['data'], from: number, step: number, taps: Taps, index: number): number {
   const { count, weights, stride } = taps
   const n = count[index] as number
   let sum = 1 << (precision - 1)
   for (let i = 0, at = from, w = index * stride; i < n; i += 1, at += step, w += 1) {
     sum += (data[at] as number) * (weights[w] as number)
   }
-  return Math.max(0, Math.min(sum >> precision, 255))
+  return sum >> precision
 }

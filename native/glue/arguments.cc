@@ -20,8 +20,19 @@ std::string formatted(double number) {
   return std::isnan(number) ? "NaN" : buffer;
 }
 
-// The exception that a getter threw, as text: it must not stay pending while we go on.
-std::string pendingMessage(Napi::Env env) { return env.GetAndClearPendingException().Message(); }
+// Whether reading a property threw; then the exception is taken, as text: it must not stay pending while we go on.
+std::optional<std::string> thrown(Napi::Env env) {
+  if (!env.IsExceptionPending()) return std::nullopt;
+  napi_value exception = nullptr, message = nullptr;
+  napi_get_and_clear_last_exception(env, &exception);
+  if (exception == nullptr || !Napi::Value(env, exception).IsObject()) return "its getter threw";
+  if (napi_get_named_property(env, exception, "message", &message) != napi_ok) {
+    napi_get_and_clear_last_exception(env, &exception);
+    return "its getter threw";
+  }
+  const Napi::Value text(env, message);
+  return text.IsString() ? shortened(text.As<Napi::String>().Utf8Value()) : "its getter threw";
+}
 
 }  // namespace
 
@@ -93,15 +104,18 @@ void Arguments::refuse(const std::string& name, const std::string& expected,
   if (status_.ok()) refuse(path(name) + " must be " + expected + ", got " + describe(received));
 }
 
+// False, with the reason kept, for what a Get left empty: its getter threw, or the environment is ending.
+bool Arguments::readable(const std::string& name, const Napi::Value& found) {
+  const std::optional<std::string> reason = thrown(env_);
+  if (!reason && !found.IsEmpty()) return true;
+  refuse(path(name) + " could not be read: " + reason.value_or("the environment is ending"));
+  return false;
+}
+
 Napi::Value Arguments::value(const char* name) {
   if (!status_.ok()) return {};
   const Napi::Value found = object_.Get(name);
-  if (env_.IsExceptionPending()) {
-    refuse(path(name) + " could not be read: " + pendingMessage(env_));
-    return {};
-  }
-  if (found.IsEmpty()) refuse(path(name) + " could not be read");
-  return found;
+  return readable(name, found) ? found : Napi::Value();
 }
 
 std::string Arguments::text(const char* name) {
@@ -153,10 +167,7 @@ std::vector<Napi::Value> Arguments::list(const char* name) {
   std::vector<Napi::Value> items;
   for (uint32_t i = 0; i < array.Length(); ++i) {
     items.push_back(array.Get(i));
-    if (env_.IsExceptionPending()) {
-      refuse(path(name) + " could not be read: " + pendingMessage(env_));
-      return {};
-    }
+    if (!readable(name, items.back())) return {};
   }
   return items;
 }
@@ -197,11 +208,9 @@ std::vector<std::pair<std::string, std::string>> Arguments::textByName(const cha
   const Napi::Object object = found.As<Napi::Object>();
   for (uint32_t i = 0; i < names.Length(); ++i) {
     const Napi::Value key = names.Get(i);
+    if (!readable(name, key)) return {};
     const Napi::Value text = object.Get(key);
-    if (env_.IsExceptionPending()) {
-      refuse(path(name) + " could not be read: " + pendingMessage(env_));
-      return {};
-    }
+    if (!readable(name, text)) return {};
     std::string label = key.As<Napi::String>().Utf8Value();
     if (!text.IsString()) {
       refuse(std::string(name) + "['" + shortened(label) + "']", "a string", text);
@@ -230,9 +239,8 @@ Napi::TypedArray Arguments::view(const Napi::Value& value, const std::string& na
   }
   // Shrinking takes the memory away under a running kernel.
   const Napi::Value resizable = Napi::Object(env_, buffer).Get("resizable");
-  if (env_.IsExceptionPending()) {
-    refuse(path(name) + " could not be read: " + pendingMessage(env_));
-  } else if (resizable.ToBoolean()) {
+  if (!readable(name, resizable)) return {};
+  if (resizable.IsBoolean() && resizable.As<Napi::Boolean>()) {
     refuse(path(name) + " must not lie in a resizable ArrayBuffer; copy it with slice()");
   }
   return view;

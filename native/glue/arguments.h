@@ -62,6 +62,7 @@ class Arguments {
   }
 
  private:
+  bool readable(const std::string& name, const Napi::Value& found);
   std::string path(const std::string& name) const { return "'" + where_ + "." + name + "'"; }
 
   Napi::Env env_;

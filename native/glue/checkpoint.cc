@@ -44,7 +44,9 @@ Napi::Value listing(Napi::Env env, std::shared_ptr<CheckpointBox> box) {
   Napi::Object result = Napi::Object::New(env);
   result.Set("tensors", tensors);
   result.Set("metadata", metadataToJs(env, checkpoint.metadata()));
-  result.Set("checkpoint", makeHandle(env, std::move(box)));
+  const Napi::Value handle = makeHandle(env, std::move(box));
+  if (handle.IsEmpty()) return {};
+  result.Set("checkpoint", handle);
   return result;
 }
 

@@ -126,7 +126,7 @@ Result<Napi::Value> run(const Napi::CallbackInfo& info) {
 
   Environment& environment = Environment::of(env);
   auto* task = new Run(env, undefined);  // owned by the backend's callback, then by finish()
-  const Napi::Promise promise = task->promise();
+  const Napi::Value promise = task->promise();
   task->kept = Napi::Persistent(holding(env, inputs, outputs));
   LaneBox* lane = receiver.value().get();
   ++lane->running;
@@ -149,12 +149,12 @@ Result<Napi::Value> disposeLane(const Napi::CallbackInfo& info) {
   if (!handle.ok()) return handle.takeStatus();
   std::shared_ptr<LaneBox> box = handle.value()->take(env);
   if (box == nullptr) {
-    auto done = Napi::Promise::Deferred::New(env);
-    done.Resolve(env.Undefined());
-    return done.Promise();
+    Deferred done(env);
+    done.resolve(env.Undefined());
+    return done.promise();
   }
   box->disposal = std::make_unique<Promised<Nothing>>(env, undefined);
-  const Napi::Promise promise = box->disposal->promise();
+  const Napi::Value promise = box->disposal->promise();
   if (box->running == 0) release(Environment::of(env), std::move(box));
   return promise;
 }

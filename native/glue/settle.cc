@@ -1,27 +1,55 @@
 #include "glue/settle.h"
 
+#include <string>
+
 namespace resnet::glue {
 
+Deferred::Deferred(Napi::Env env) : env_(env) {
+  if (napi_create_promise(env, &deferred_, &promise_) != napi_ok) {
+    deferred_ = nullptr;
+    promise_ = nullptr;
+  }
+}
+
+// A status here only says that the environment is ending, where nobody listens.
+void Deferred::resolve(const Napi::Value& value) {
+  if (deferred_ == nullptr || value.IsEmpty()) return;
+  napi_resolve_deferred(env_, std::exchange(deferred_, nullptr), value);
+}
+void Deferred::reject(const Napi::Value& error) {
+  if (deferred_ == nullptr || error.IsEmpty()) return;
+  napi_reject_deferred(env_, std::exchange(deferred_, nullptr), error);
+}
+
 Napi::Value makeError(Napi::Env env, const Status& status) {
-  Napi::Error error = Napi::Error::New(env, status.message);
-  error.Set("code", Napi::String::New(env, codeName(status.code)));
-  if (!status.step.empty()) error.Set("step", Napi::String::New(env, status.step));
-  return error.Value();
+  const auto text = [env](const std::string& utf8, napi_value* out) {
+    return napi_create_string_utf8(env, utf8.data(), utf8.size(), out) == napi_ok;
+  };
+  napi_value message = nullptr, code = nullptr, step = nullptr, error = nullptr;
+  if (!text(status.message, &message) || !text(codeName(status.code), &code) ||
+      napi_create_error(env, nullptr, message, &error) != napi_ok ||
+      napi_set_named_property(env, error, "code", code) != napi_ok) {
+    return {};
+  }
+  if (!status.step.empty() &&
+      (!text(status.step, &step) || napi_set_named_property(env, error, "step", step) != napi_ok)) {
+    return {};
+  }
+  return {env, error};
 }
 
 void throwError(Napi::Env env, const Status& status) {
   if (env.IsExceptionPending()) return;  // a getter's own exception goes first
-  napi_throw(env, makeError(env, status));
+  const Napi::Value error = makeError(env, status);
+  if (!error.IsEmpty()) napi_throw(env, error);
 }
 
 Napi::Value rejected(Napi::Env env, const Status& status) {
-  auto deferred = Napi::Promise::Deferred::New(env);
-  if (env.IsExceptionPending()) {
-    deferred.Reject(env.GetAndClearPendingException().Value());
-  } else {
-    deferred.Reject(makeError(env, status));
-  }
-  return deferred.Promise();
+  napi_value pending = nullptr;
+  if (env.IsExceptionPending()) napi_get_and_clear_last_exception(env, &pending);
+  Deferred deferred(env);
+  deferred.reject(pending == nullptr ? makeError(env, status) : Napi::Value(env, pending));
+  return deferred.promise();
 }
 
 // The only entries from JavaScript: nothing that the standard library throws passes them.

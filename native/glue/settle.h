@@ -12,10 +12,25 @@
 
 namespace resnet::glue {
 
-// An Error with `code` and, inside a plan, `step`.
+// An Error with `code` and, inside a plan, `step`. Empty when the environment is ending.
 Napi::Value makeError(Napi::Env env, const Status& status);
 void throwError(Napi::Env env, const Status& status);
 Napi::Value rejected(Napi::Env env, const Status& status);
+
+// A promise's two ends. Not node-addon-api's: that one holds uninitialised memory once the environment is ending, and
+// returning it to JavaScript crashes.
+class Deferred {
+ public:
+  explicit Deferred(Napi::Env env);
+  Napi::Value promise() const { return {env_, promise_}; }
+  void resolve(const Napi::Value& value);
+  void reject(const Napi::Value& error);
+
+ private:
+  napi_env env_;
+  napi_deferred deferred_ = nullptr;  // null: there is none, or it is settled
+  napi_value promise_ = nullptr;      // valid in the call that made it
+};
 
 // What the functions of the addon are: they check, copy and start; a Status is thrown or rejected by their entry.
 using Function = Result<Napi::Value> (*)(const Napi::CallbackInfo& info);
@@ -47,7 +62,7 @@ class Promised : public Task {
   using ToJs = std::function<Napi::Value(Napi::Env, T)>;
   Promised(Napi::Env env, ToJs toJs) : deferred_(env), toJs_(std::move(toJs)) {}
 
-  Napi::Promise promise() const { return deferred_.Promise(); }
+  Napi::Value promise() const { return deferred_.promise(); }
 
   Result<T> result = Status::error(Code::kInternal, "no result");
   std::function<void()> after;  // on the JavaScript thread, once settled
@@ -55,16 +70,15 @@ class Promised : public Task {
 
   void settle(Napi::Env env) override {
     if (result.ok()) {
-      const Napi::Value value = toJs_(env, result.take());
-      if (!value.IsEmpty()) deferred_.Resolve(value);
+      deferred_.resolve(toJs_(env, result.take()));
     } else {
-      deferred_.Reject(makeError(env, result.status()));
+      deferred_.reject(makeError(env, result.status()));
     }
     if (after) after();
   }
 
  private:
-  Napi::Promise::Deferred deferred_;
+  Deferred deferred_;
   ToJs toJs_;
 };
 
@@ -74,7 +88,7 @@ Napi::Value promiseOf(Napi::Env env, std::function<Result<T>()> work,
                       typename Promised<T>::ToJs toJs) {
   Environment& environment = Environment::of(env);
   auto* task = new Promised<T>(env, std::move(toJs));  // owned by the job, then by finish()
-  const Napi::Promise promise = task->promise();
+  const Napi::Value promise = task->promise();
   environment.begin();
   auto job = [environment = environment.shared_from_this(), task,
               work = std::move(work)]() mutable {
