@@ -47,6 +47,12 @@ export class Tensor {
     this.layout = layout
   }
 
+  /** @internal A tensor over memory that nobody else holds. */
+  static adopt(data: Float32Array | Int32Array, shape: readonly number[], layout: Layout): Tensor {
+    const dtype = Object.prototype.toString.call(data) === '[object Int32Array]' ? 'int32' : 'float32'
+    return new Tensor(data, shape, dtype, layout)
+  }
+
   /**
    * A tensor of `data`, copied unless `transfer` is set.
    * @param data As many elements as `shape` has; Float32Array, Uint8Array, Int32Array, or Uint16Array with `dtype`.
@@ -163,9 +169,10 @@ function copyOf(data: ArrayBufferView): ArrayBuffer {
 
 function takeOver(data: ArrayBufferView): ArrayBuffer {
   const { buffer } = data
-  if (!types.isArrayBuffer(buffer) || data.byteLength !== buffer.byteLength) {
+  const fixed = types.isArrayBuffer(buffer) && !(buffer as { resizable?: boolean }).resizable
+  if (!fixed || data.byteLength !== buffer.byteLength) {
     throw invalidArgument(
-      `Tensor.from: expected data to be all of an ArrayBuffer for transfer, received ${describe(data)} over ` +
+      `Tensor.from: expected data to be all of an ArrayBuffer of fixed length for transfer, received ${describe(data)} over ` +
         `${buffer.byteLength} bytes; leave transfer out to copy`,
     )
   }

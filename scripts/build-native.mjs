@@ -55,9 +55,14 @@ if (upToDate && !process.argv.includes('--force')) {
   dropForeignCache()
   console.log('Building the native addon …')
   const jobs = String(availableParallelism())
-  must('Building the native addon', bin('cmake-js'), ['build', '--parallel', jobs, '--log-level', 'error'], {
-    env: { CMAKE_BUILD_PARALLEL_LEVEL: jobs },
-  })
+  must(
+    'Building the native addon',
+    bin('cmake-js'),
+    ['build', '--target', 'resnet', '--parallel', jobs, '--log-level', 'error'],
+    {
+      env: { CMAKE_BUILD_PARALLEL_LEVEL: jobs },
+    },
+  )
   if (!existsSync(addon))
     fail(`The build ended without error, yet ${path.relative(root, addon)} is not there.`)
   writeFileSync(stamp, wanted)

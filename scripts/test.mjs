@@ -6,7 +6,6 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:f
 import { availableParallelism } from 'node:os'
 import path from 'node:path'
 import { bin, ensureBuilt, must, root, run } from './setup.mjs'
-import { ensureToolchain } from './toolchain.mjs'
 
 const strict = process.env.CI === 'true'
 const jestArguments = process.argv.slice(2)
@@ -47,16 +46,11 @@ function runNativeTest(name, file) {
   )
 }
 
+/** Built beside the addon, from the same libraries, in the build folder that building the addon has configured. */
 function runNativeTests() {
-  ensureToolchain()
-  const dir = path.join(root, 'build-tests')
-  const cache = path.join(dir, 'CMakeCache.txt')
-  if (existsSync(cache) && !readFileSync(cache, 'utf8').includes(`CMAKE_HOME_DIRECTORY:INTERNAL=${root}\n`)) {
-    rmSync(dir, { recursive: true })
-  }
+  const dir = path.join(root, 'build')
   console.log('\nBuilding the native tests …')
-  const configure = ['-S', root, '-B', dir, '-DRESNET_TESTS=ON', '-DCMAKE_BUILD_TYPE=Release']
-  must('Configuring the native tests', 'cmake', configure, { quiet: true })
+  must('Configuring the native tests', 'cmake', ['-DRESNET_TESTS=ON', dir], { quiet: true })
   const build = ['--build', dir, '--config', 'Release', '--parallel', String(availableParallelism())]
   must('Building the native tests', 'cmake', build, { quiet: true })
   const sources = readdirSync(path.join(root, 'test', 'native')).filter((file) => file.endsWith('_test.cc'))

@@ -11,7 +11,21 @@ export type Shapes = ReadonlyMap<string, readonly number[]>
  * @throws ERR_RESNET_MISMATCH when the names are no residual network's; ERR_RESNET_UNSUPPORTED for a relative of one
  * (deep stem, average-pool shortcut, squeeze and excitation, pre-activation).
  */
-export function identify(shapes: Shapes): Architecture {
+export function identify(shapes: Shapes, source = 'checkpoint'): Architecture {
+  try {
+    return identified(shapes)
+  } catch (error) {
+    if (!(error instanceof ResNetError)) throw error
+    const message = `${source}: ${error.message}`
+    if (error.code === 'ERR_RESNET_UNSUPPORTED') throw unsupported(message)
+    throw new ResNetError(
+      'ERR_RESNET_MISMATCH',
+      `${message}; if this is a residual network, name its architecture`,
+    )
+  }
+}
+
+function identified(shapes: Shapes): Architecture {
   refuseRelatives(shapes)
   const stem = shape(shapes, 'conv1.weight', 4)
   const [stemWidth, inChannels, kernel] = stem as [number, number, number]
@@ -36,7 +50,7 @@ export function identify(shapes: Shapes): Architecture {
       inChannels,
       numClasses: shapes.has('fc.weight') ? (shape(shapes, 'fc.weight', 2)[0] as number) : 0,
     },
-    'checkpoint',
+    'the network of these tensors',
   )
   return Object.freeze({ ...spec, name: nameOf(spec) })
 }
@@ -86,9 +100,7 @@ function refuseRelatives(shapes: Shapes): void {
       ? 'average-pool shortcuts (the -D variants)'
       : relatives.find(([known]) => known.test(name))?.[1]
     if (found !== undefined) {
-      throw unsupported(
-        `checkpoint: ${name} says that the network has ${found}, which this version does not build`,
-      )
+      throw unsupported(`${name} says that the network has ${found}, which this version does not build`)
     }
   }
 }
@@ -101,8 +113,5 @@ function shape(shapes: Shapes, name: string, rank: number): readonly number[] {
 }
 
 function mismatch(problem: string): ResNetError {
-  return new ResNetError(
-    'ERR_RESNET_MISMATCH',
-    `checkpoint: the tensors are not those of a residual network: ${problem}; if they are, name its architecture`,
-  )
+  return new ResNetError('ERR_RESNET_MISMATCH', `the tensors are not those of a residual network: ${problem}`)
 }

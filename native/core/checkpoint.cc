@@ -48,7 +48,7 @@ class BytesSource final : public Source {
   uint64_t size() const override { return bytes_.size(); }
   Status read(uint64_t offset, void* destination, size_t count) const override {
     if (offset > bytes_.size() || count > bytes_.size() - offset)
-      return Status::error(Code::kInternal, "a read beyond the checkpoint's bytes");
+      return Status::error(Code::kInternal, "a read beyond the checkpoint in memory");
     if (count > 0) std::memcpy(destination, bytes_.data() + offset, count);
     return Status::okay();
   }
@@ -313,7 +313,7 @@ class SafetensorsCheckpoint final : public Checkpoint {
 // `path` is empty for bytes.
 Result<std::shared_ptr<const Checkpoint>> openSource(std::unique_ptr<const Source> source,
                                                      const std::string& path) {
-  std::string what = "the checkpoint's bytes";
+  std::string what = "the checkpoint in memory";
   if (!path.empty()) {
     what = "'";
     what += path;

@@ -8,7 +8,7 @@ namespace resnet::cpu {
 
 const std::vector<const Candidate*>& candidatesFor(StepKind kind) {
   using List = std::vector<const Candidate*>;
-  static const List conv{&thinConv(), &directConv()};
+  static const List conv{&thinConv(), &winogradF4(), &winogradF2(), &directConv()};
   static const List maxPool{&maxPoolCandidate()};
   static const List avgPool{&avgPoolCandidate()};
   static const List globalAvgPool{&globalAvgPoolCandidate()};

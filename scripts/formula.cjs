@@ -3,7 +3,8 @@
 // Element i of tensor `name` is lo + (hi - lo) * u in float32, a rounding after each operation, where
 //   u = (finalise(state + (i + 1) * GAMMA) >> 40) * 2^-24,  state = splitmix64(seed) ^ fnv1a64(name)
 // and splitmix64(x) = finalise(x + GAMMA). Generator of record: native/core/weights.h.
-import { readFileSync } from 'node:fs'
+const { readFileSync } = require('node:fs')
+const path = require('node:path')
 
 const gamma = 0x9e3779b97f4a7c15n
 const mask = (1n << 64n) - 1n
@@ -37,7 +38,7 @@ function multiplyHigh(a, b) {
  * @param {{ seed: number, name: string, count: number, lo: number, hi: number }} tensor
  * @returns {Float32Array}
  */
-export function formula({ seed, name, count, lo, hi }) {
+function formula({ seed, name, count, lo, hi }) {
   const start = finalise((BigInt(seed) + gamma) & mask) ^ fnv1a64(name)
   const data = new Float32Array(count)
   const low = Math.fround(lo)
@@ -64,13 +65,13 @@ export function formula({ seed, name, count, lo, hi }) {
   return data
 }
 
-const fixtures = new URL('../test/fixtures/parity/', import.meta.url)
-const readJson = (name) => JSON.parse(readFileSync(new URL(name, fixtures), 'utf8'))
+const fixtures = path.join(__dirname, '..', 'test', 'fixtures', 'parity')
+const readJson = (name) => JSON.parse(readFileSync(path.join(fixtures, name), 'utf8'))
 
-export const rule = readJson('rule.json')
+const rule = readJson('rule.json')
 
 /** [lo, hi] that the rule gives to a parameter of a network made of `block` ('basic' or 'bottleneck'). */
-export function parameterRange(block, name, shape) {
+function parameterRange(block, name, shape) {
   for (const row of rule.parameters) {
     const pattern = new RegExp(row.name.replace('{lastNorm}', rule.lastNorm[block]))
     if (row.rank !== shape.length || !pattern.test(name)) continue
@@ -81,26 +82,37 @@ export function parameterRange(block, name, shape) {
   throw new Error(`no rule for parameter ${name} of shape [${shape}]`)
 }
 
+/** What `weightsFromFormula` takes for a network's parameters. */
+function formulaTensors(block, parameters) {
+  return parameters.map(({ name, shape }) => {
+    const [lo, hi] = parameterRange(block, name, shape)
+    return { name, shape, lo, hi }
+  })
+}
+
 /** `images` images from the first on, [images, channels, height, width]. */
-export function inputImages({ images, channels, height, width }) {
+function inputImages({ images, channels, height, width }) {
   const size = channels * height * width
   const data = new Float32Array(images * size)
   const { name, lo, hi } = rule.inputs
   for (let image = 0; image < images; image++) {
-    data.set(formula({ seed: rule.seed, name: name.replace('{image}', image), count: size, lo, hi }), image * size)
+    data.set(
+      formula({ seed: rule.seed, name: name.replace('{image}', image), count: size, lo, hi }),
+      image * size,
+    )
   }
   return data
 }
 
 /** Flat positions of `count` elements spread over a tensor of `total`. */
-export function samplePositions(total, count) {
+function samplePositions(total, count) {
   return Array.from({ length: count }, (_, i) => (total <= count ? i : (i * rule.samples.multiplier) % total))
 }
 
 /** The networks' rows, each tensor with its `expected` Float32Array of [images, samples]. */
-export function networkFixtures() {
+function networkFixtures() {
   const { rows, ...head } = readJson('networks.json')
-  const bytes = readFileSync(new URL('networks.bin', fixtures))
+  const bytes = readFileSync(path.join(fixtures, 'networks.bin'))
   const all = new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4)
   for (const row of rows) {
     for (const tensor of row.tensors) {
@@ -111,7 +123,7 @@ export function networkFixtures() {
 }
 
 /** The operations' rows, `expected` decoded. */
-export function opFixtures() {
+function opFixtures() {
   const { rows, ...head } = readJson('ops.json')
   for (const row of rows) {
     const bytes = Buffer.from(row.data, 'base64')
@@ -126,7 +138,7 @@ export function opFixtures() {
  * @param {{ images: number[], samples: number, shape: number[], max: number, expected: Float32Array }} tensor
  * @param {Float32Array} data [batch, ...tensor.shape]
  */
-export function sampledError(tensor, data, batch) {
+function sampledError(tensor, data, batch) {
   const size = tensor.shape.reduce((product, length) => product * length, 1)
   if (data.length !== batch * size) {
     throw new Error(`expected ${batch} x [${tensor.shape}] elements of ${tensor.name}, got ${data.length}`)
@@ -137,8 +149,20 @@ export function sampledError(tensor, data, batch) {
     if (image >= batch) return
     positions.forEach((position, i) => {
       const error = Math.abs(data[image * size + position] - tensor.expected[row * tensor.samples + i])
-      if (!(error <= worst)) worst = error
+      worst = Math.max(worst, error) // NaN stays NaN
     })
   })
   return worst / tensor.max
+}
+
+module.exports = {
+  formula,
+  rule,
+  parameterRange,
+  formulaTensors,
+  inputImages,
+  samplePositions,
+  networkFixtures,
+  opFixtures,
+  sampledError,
 }

@@ -1,0 +1,161 @@
+import { readdir } from 'node:fs/promises'
+import path from 'node:path'
+import sharp from 'sharp'
+import type { Binding, CpuInfo } from '../../binding.js'
+import { models } from '../models.js'
+import { loadBinding } from '../native/load.js'
+import { ResNet } from '../resnet.js'
+import { packageRoot } from '../root.js'
+import { asJson, type ExitCode, exitCode } from './exit.js'
+import { print } from './output.js'
+import { packageVersion } from './version.js'
+
+interface SelfTest {
+  ok: boolean
+  images: number
+  /** Digits that the embedded model names as their files do. */
+  correct: number
+  milliseconds: number
+  error?: { code: string; message: string }
+}
+
+interface Report {
+  ok: boolean
+  version: string
+  node: string
+  platform: string
+  /** The C library, on Linux: 'glibc 2.36'. */
+  libc?: string
+  binary?: string
+  cpu?: CpuInfo
+  images: { sharp: string; libvips: string }
+  cuda: { available: false; reason: string }
+  selfTest?: SelfTest
+  problems: string[]
+}
+
+/** `resnet doctor`: what this machine and this installation offer, and whether they work. */
+export async function doctor(options: { json?: boolean }): Promise<ExitCode> {
+  const report = await examine()
+  await print(options.json ? `${JSON.stringify(report)}\n` : text(report))
+  return report.ok ? exitCode.ok : exitCode.someFailed
+}
+
+async function examine(): Promise<Report> {
+  const report: Report = {
+    ok: true,
+    version: packageVersion,
+    node: process.version,
+    platform: `${process.platform}-${process.arch}`,
+    libc: cLibrary(),
+    images: { sharp: sharp.versions.sharp ?? 'unknown', libvips: sharp.versions.vips },
+    cuda: { available: false, reason: 'not in this version; networks run on the CPU' },
+    problems: [],
+  }
+  try {
+    const binding = loadBinding()
+    report.binary = fileOf(binding)
+    report.cpu = binding.cpuInfo()
+    report.problems.push(...cpuProblems(report.cpu))
+    report.selfTest = await testSelf()
+    if (!report.selfTest.ok) report.problems.push(selfTestProblem(report.selfTest))
+  } catch (error) {
+    report.problems.push(asJson(error).message)
+  }
+  report.ok = report.problems.length === 0
+  return report
+}
+
+function cLibrary(): string | undefined {
+  const { header } = process.report.getReport() as { header: { glibcVersionRuntime?: string } }
+  if (header.glibcVersionRuntime !== undefined) return `glibc ${header.glibcVersionRuntime}`
+  return process.platform === 'linux' ? 'not glibc' : undefined
+}
+
+/** Where Node loaded the addon from. */
+function fileOf(binding: Binding): string | undefined {
+  return Object.keys(require.cache).find((file) => require.cache[file]?.exports === binding)
+}
+
+function cpuProblems({ isa, tiers }: CpuInfo): string[] {
+  if (isa !== undefined) return []
+  const wanted = process.env.RESNET_ISA
+  const reason = tiers.find((tier) => tier.isa === wanted)?.reason ?? 'there is no such tier'
+  return [
+    `RESNET_ISA asks for '${wanted}', which this CPU cannot run: ${reason}. Unset it or choose another tier.`,
+  ]
+}
+
+/** The embedded model on its sample images, each named after the digit that it shows. */
+async function testSelf(): Promise<SelfTest> {
+  const started = performance.now()
+  const test: SelfTest = { ok: false, images: 0, correct: 0, milliseconds: 0 }
+  try {
+    const folder = path.join(packageRoot, 'models', 'samples')
+    const files = (await readdir(folder)).filter((file) => file.endsWith('.png'))
+    const model = await ResNet.load(models.digits)
+    try {
+      const results = await model.classify(
+        files.map((file) => path.join(folder, file)),
+        { topK: 1 },
+      )
+      test.images = files.length
+      test.correct = results.filter(
+        ([best], i) => String(best?.index) === path.parse(files[i] ?? '').name,
+      ).length
+    } finally {
+      await model.dispose()
+    }
+    test.ok = test.images > 0 && test.correct === test.images
+  } catch (error) {
+    test.error = asJson(error)
+  }
+  test.milliseconds = Math.round(performance.now() - started)
+  return test
+}
+
+function selfTestProblem({ error, correct, images }: SelfTest): string {
+  if (error !== undefined) return `The self-test failed (${error.code}): ${error.message}`
+  return `The self-test recognised ${correct} of ${images} sample digits; expected all of them.`
+}
+
+function text(report: Report): string {
+  const rows: [string, string][] = [
+    ['resnet', report.version],
+    ['Node.js', report.node],
+    ['platform', [report.platform, report.libc].filter(Boolean).join(', ')],
+    ['addon', report.binary ?? 'not loaded'],
+    ...cpuRows(report.cpu),
+    ['images', `sharp ${report.images.sharp}, libvips ${report.images.libvips}`],
+    ['CUDA', report.cuda.reason],
+    ...selfTestRows(report.selfTest),
+  ]
+  const lines = rows.map(([name, value]) => `${name.padEnd(10)} ${value}\n`)
+  const problems = report.problems.map((problem) => `  - ${problem}\n`)
+  return `${lines.join('')}\n${report.ok ? 'All is well.\n' : `Something is wrong:\n${problems.join('')}`}`
+}
+
+function cpuRows(cpu: CpuInfo | undefined): [string, string][] {
+  if (cpu === undefined) return []
+  const tiers = cpu.tiers.map(({ isa, supported, reason }): [string, string] => {
+    const used = isa === cpu.isa ? ', used' : ''
+    return [`  ${isa}`, `${supported ? 'yes' : 'no'}${used}${reason === '' ? '' : ` (${reason})`}`]
+  })
+  return [
+    ['CPU', `${cpu.model}, L2 ${size(cpu.l2Bytes)}, L3 ${size(cpu.l3Bytes)}`],
+    ...tiers,
+    ['threads', `${cpu.threads} (${cpu.threadsFrom})`],
+  ]
+}
+
+function size(bytes: number): string {
+  return bytes >= 1 << 20 ? `${Math.round(bytes / (1 << 20))} MiB` : `${Math.round(bytes / 1024)} KiB`
+}
+
+function selfTestRows(test: SelfTest | undefined): [string, string][] {
+  if (test === undefined) return []
+  const outcome = test.ok ? 'passed' : 'FAILED'
+  return [
+    ['self-test', `${outcome}: ${test.correct} of ${test.images} sample digits in ${test.milliseconds} ms`],
+  ]
+}

@@ -1,0 +1,2 @@
+// The types of fdir, which tinyglobby brings, refer to this package's without depending on them.
+declare module 'picomatch'

@@ -1,0 +1,59 @@
+import type { Binding, Control, NativeError } from '../../binding.js'
+import { errorCodes, ResNetError, type ResNetErrorCode } from '../errors.js'
+import { loadBinding } from './load.js'
+
+/**
+ * The addon.
+ * @throws ERR_RESNET_UNAVAILABLE saying what was tried.
+ */
+export function addon(): Binding {
+  try {
+    return loadBinding()
+  } catch (cause) {
+    throw asResNetError(cause)
+  }
+}
+
+/**
+ * Awaits native work that a signal may cancel. Rejects with the signal's own reason when it was, else with a
+ * ResNetError that has the stack of the call.
+ */
+export async function native<T>(
+  signal: AbortSignal | undefined,
+  start: (control?: Control) => Promise<T>,
+): Promise<T> {
+  signal?.throwIfAborted()
+  const control = signal === undefined ? undefined : addon().createControl()
+  const cancel = () => control?.cancel()
+  signal?.addEventListener('abort', cancel, { once: true })
+  try {
+    return await start(control)
+  } catch (error) {
+    if ((error as NativeError).code === 'ABORTED') throw signal?.aborted ? signal.reason : closing(error)
+    throw asResNetError(error)
+  } finally {
+    signal?.removeEventListener('abort', cancel)
+  }
+}
+
+/** The same for what returns at once. */
+export function nativeSync<T>(call: () => T): T {
+  try {
+    return call()
+  } catch (error) {
+    throw asResNetError(error)
+  }
+}
+
+function asResNetError(error: unknown): unknown {
+  const { code, message, step } = error as NativeError
+  if (!errorCodes.includes(code as ResNetErrorCode)) return error
+  return new ResNetError(code as ResNetErrorCode, message, { cause: error, step })
+}
+
+/** Cancelled though no signal asked for it: the thread is ending. */
+function closing(cause: unknown): ResNetError {
+  return new ResNetError('ERR_RESNET_DISPOSED', 'The run was cancelled: its worker thread is ending', {
+    cause,
+  })
+}

@@ -1,0 +1,467 @@
+import type { Binding, Checkpoint, Isa, Weights } from '../binding.js'
+import { parametersOf } from './architecture/build.js'
+import { architectureNamed } from './architecture/families.js'
+import {
+  type Architecture,
+  type ArchitectureOptions,
+  defineArchitecture,
+  stageNames,
+} from './architecture/spec.js'
+import { chooseDevice, type Device, type DeviceExplanation } from './device.js'
+import { Engine, type Request } from './engine.js'
+import { invalidArgument, ResNetError } from './errors.js'
+import { heRule, type ParameterRule } from './formula.js'
+import { choosePreprocessing } from './image/preset.js'
+import { defaultImageLimits, type ImageLimits } from './image/source.js'
+import type { ImageInput, Preprocessing } from './image/types.js'
+import { type BatchRunner, imageBatches, type Output, tensorBatches } from './inputs.js'
+import { addon, native, nativeSync } from './native/call.js'
+import * as option from './options.js'
+import { type DType, Tensor } from './tensor.js'
+import { chooseLabels } from './weights/labels.js'
+import { matchCheckpoint } from './weights/match.js'
+import { locate, type WeightsSource } from './weights/source.js'
+
+/** One class of a classification; `score` is its softmax probability. */
+export interface Prediction {
+  label: string
+  index: number
+  score: number
+}
+
+/** An image, a list of them, or a tensor [N, C, H, W] (float32 as the network takes it, or uint8 pixels). */
+export type Images = ImageInput | readonly ImageInput[] | Tensor
+
+export interface CallOptions {
+  /** Aborting rejects with the signal's reason; a waiting call leaves the queue, a running one stops. */
+  signal?: AbortSignal
+}
+export interface ClassifyOptions extends CallOptions {
+  /** How many classes to name, at most as many as there are. Default 5. */
+  topK?: number
+}
+export interface WarmupOptions extends CallOptions {
+  height: number
+  width: number
+  /** Batch sizes, up to maxBatch. Default [1]. */
+  batches?: readonly number[]
+  /** What will be called. Default 'classify', without a head 'embed'. */
+  method?: 'classify' | 'forward' | 'embed'
+}
+
+interface ModelOptions {
+  /** Default 'auto': the first device that works. */
+  device?: Device
+  /** Default 'float32'. */
+  dtype?: 'float32' | 'float16' | 'bfloat16' | 'int8'
+  /** Default 'high': any algorithm within 2e-5 of an exact computation. 'highest': plain multiply-adds only. */
+  float32Precision?: 'highest' | 'high' | 'tf32'
+  /** Default 0: what affinity and cgroup quota allow. */
+  threads?: number
+  /** Images that run at once; a larger batch is split. Default 8. */
+  maxBatch?: number
+  /** One name per class. */
+  labels?: readonly string[]
+  /** Fields that replace those of the checkpoint's preset. */
+  preprocess?: Partial<Omit<Preprocessing, 'source'>>
+  /** Turn images as their EXIF orientation says. Default false, as PIL and torchvision. */
+  autoOrient?: boolean
+  imageLimits?: Partial<ImageLimits>
+  signal?: AbortSignal
+}
+export interface LoadOptions extends ModelOptions {
+  /** A family's name or a spec. Default: identified from the checkpoint. */
+  architecture?: string | ArchitectureOptions
+  /** 8, 16 or 32: dilate instead of striding beyond it. */
+  outputStride?: number
+  onProgress?: (progress: LoadProgress) => void
+}
+export interface CreateOptions extends ModelOptions {
+  /** Default 0. */
+  seed?: number
+  numClasses?: number
+  inChannels?: number
+  outputStride?: number
+}
+export interface LoadProgress {
+  phase: 'opening' | 'identifying' | 'ready'
+  /** 0 to 1. */
+  fraction: number
+}
+
+const isObject = (value: unknown) => typeof value === 'object' && value !== null && !Array.isArray(value)
+const positive = option.integer(1, Number.MAX_SAFE_INTEGER)
+const device = option.matching<Device>("'auto', 'cpu', 'cuda' or 'cuda:N'", /^(auto|cpu|cuda(:\d{1,3})?)$/)
+const text = option.value<string>('a string', (value) => typeof value === 'string')
+const limits = option.value<Partial<ImageLimits>>(
+  'an object { maxPixels, maxUrlBytes, urlTimeoutMs }',
+  isObject,
+)
+
+const modelTable = {
+  device: option.defaulting(device, 'auto'),
+  dtype: option.defaulting(option.oneOf('float32', 'float16', 'bfloat16', 'int8'), 'float32' as const),
+  float32Precision: option.defaulting(option.oneOf('highest', 'high', 'tf32'), 'high' as const),
+  threads: option.defaulting(option.integer(0, 1024, ' (0: what the machine grants)'), 0),
+  maxBatch: option.defaulting(option.integer(1, 1024), 8),
+  labels: option.list(text, 1, 1_000_000),
+  preprocess: option.value<NonNullable<ModelOptions['preprocess']>>('an object', isObject),
+  autoOrient: option.defaulting(option.boolean, false),
+  imageLimits: limits,
+  signal: option.signal,
+}
+const outputStride = option.oneOf(8, 16, 32)
+const loadTable = {
+  ...modelTable,
+  architecture: option.value<string | ArchitectureOptions>(
+    "a name such as 'resnet50' or a spec { block, depths, … }",
+    (value) => typeof value === 'string' || isObject(value),
+  ),
+  outputStride,
+  onProgress: option.callback<(progress: LoadProgress) => void>('a function'),
+}
+const createTable = {
+  ...modelTable,
+  seed: option.defaulting(option.integer(0, Number.MAX_SAFE_INTEGER), 0),
+  numClasses: option.integer(0, 1_000_000, ' (0: no head)'),
+  inChannels: option.integer(1, 65_536),
+  outputStride,
+}
+const limitsTable = {
+  maxPixels: option.defaulting(positive, defaultImageLimits.maxPixels),
+  maxUrlBytes: option.defaulting(positive, defaultImageLimits.maxUrlBytes),
+  urlTimeoutMs: option.defaulting(option.integer(1, 2 ** 31 - 1), defaultImageLimits.urlTimeoutMs),
+}
+const callTable = { signal: option.signal }
+const classifyTable = { ...callTable, topK: option.defaulting(positive, 5) }
+const warmupTable = {
+  ...callTable,
+  height: option.integer(1, 65_536),
+  width: option.integer(1, 65_536),
+  batches: option.list(option.integer(1, 1024), 1, 64),
+  method: option.oneOf('classify', 'forward', 'embed'),
+}
+
+type ModelValues = option.Values<typeof modelTable>
+
+/** What a model is made of, once its options are read. */
+interface ModelParts {
+  binding: Binding
+  architecture: Architecture
+  weights: Weights
+  checkpoint?: Checkpoint
+  metadata?: Record<string, string>
+  config?: unknown
+  preprocessorConfig?: unknown
+  isa?: Isa
+}
+
+/**
+ * A residual network with its weights, ready to run.
+ * @example
+ * const model = await ResNet.load('resnet50.safetensors')
+ * const [best] = await model.classify('cat.jpg')
+ * await model.dispose()
+ */
+export class ResNet {
+  readonly architecture: Architecture
+  readonly device: DeviceExplanation['device']
+  readonly dtype: DType
+  /** One name per class; empty without a head. */
+  readonly labels: readonly string[]
+  readonly preprocessing: Readonly<Preprocessing>
+  private readonly engine: Engine
+  private readonly explanation: DeviceExplanation
+  private readonly imageOptions: { autoOrient: boolean; limits: ImageLimits }
+
+  private constructor(parts: ModelParts, values: ModelValues) {
+    const { architecture, binding, weights, checkpoint, isa } = parts
+    const { threads, maxBatch, float32Precision, autoOrient } = values
+    this.architecture = architecture
+    this.explanation = chooseDevice(binding, values)
+    this.device = this.explanation.device
+    this.dtype = this.explanation.dtype
+    this.labels = chooseLabels({ ...parts, option: values.labels, numClasses: architecture.numClasses })
+    this.preprocessing = Object.freeze(
+      choosePreprocessing({ ...parts, channels: architecture.inChannels, overrides: values.preprocess }),
+    )
+    this.imageOptions = {
+      autoOrient,
+      limits: option.readOptions('imageLimits', limitsTable, values.imageLimits),
+    }
+    this.engine = new Engine({
+      binding,
+      architecture,
+      weights,
+      checkpoint,
+      normalisation: this.preprocessing,
+      options: { threads, maxBatch, float32Precision: float32Precision as 'highest' | 'high', isa },
+    })
+  }
+
+  /**
+   * Opens a checkpoint and finds out what network it holds.
+   * @param source A .safetensors file (path or `file:` URL), its bytes, or a folder with model.safetensors, config.json
+   * and preprocessor_config.json. Names of torchvision, timm and transformers are known.
+   * @throws ERR_RESNET_IO for a file that cannot be read; ERR_RESNET_CORRUPT for one that is no checkpoint;
+   * ERR_RESNET_MISMATCH listing every tensor that does not fit; ERR_RESNET_UNSUPPORTED for pickles and networks that this
+   * version does not build; ERR_RESNET_UNAVAILABLE for a device that is not there; ERR_RESNET_INVALID_ARGUMENT.
+   * @example
+   * await using model = await ResNet.load('resnet50.safetensors', { threads: 2 })
+   */
+  static async load(source: WeightsSource, options?: LoadOptions): Promise<ResNet> {
+    const values = option.readOptions('ResNet.load', loadTable, options)
+    const { signal, onProgress } = values
+    signal?.throwIfAborted()
+    onProgress?.({ phase: 'opening', fraction: 0 })
+    const { name, path, bytes, ...folder } = await locate(source, signal)
+    const binding = addon()
+    chooseDevice(binding, values)
+    const opening = path === undefined ? { bytes } : { path }
+    const { checkpoint, tensors, metadata } = await native(signal, (control) =>
+      binding.openCheckpoint(control === undefined ? opening : { ...opening, control }),
+    )
+    let weights: Weights | undefined
+    try {
+      onProgress?.({ phase: 'identifying', fraction: 0.5 })
+      const asked = values.architecture ?? architectureIn(metadata)
+      const matched = matchCheckpoint(tensors, { ...values, architecture: asked, source: name })
+      const { architecture, names } = matched
+      weights = nativeSync(() => binding.weightsFromCheckpoint({ checkpoint, names }))
+      const model = new ResNet({ binding, architecture, weights, checkpoint, metadata, ...folder }, values)
+      signal?.throwIfAborted()
+      onProgress?.({ phase: 'ready', fraction: 1 })
+      return model
+    } catch (error) {
+      weights?.dispose()
+      checkpoint.dispose()
+      throw error
+    }
+  }
+
+  /**
+   * A network with random weights: He-uniform convolutions, and each block's last norm scaled by 1/√blocks, so that a net
+   * of any depth stays finite. The same name, options and seed give the same weights everywhere.
+   * @param architecture A family's name ('resnet50') or a spec of your own.
+   * @throws ERR_RESNET_INVALID_ARGUMENT, ERR_RESNET_UNSUPPORTED, ERR_RESNET_UNAVAILABLE.
+   * @example
+   * const model = await ResNet.create('resnet18', { seed: 7, numClasses: 10 })
+   */
+  static async create(architecture: string | ArchitectureOptions, options?: CreateOptions): Promise<ResNet> {
+    const values = option.readOptions('ResNet.create', createTable, options)
+    const { numClasses, inChannels, outputStride, seed } = values
+    const given = Object.entries({ numClasses, inChannels, outputStride }).filter(
+      ([, value]) => value !== undefined,
+    )
+    const overrides = Object.fromEntries(given)
+    const spec =
+      typeof architecture === 'string'
+        ? architectureNamed(architecture, overrides, 'ResNet.create')
+        : defineArchitecture({ ...architecture, ...overrides }, 'ResNet.create')
+    return ResNet.fromFormula(spec, seed, heRule(spec), values)
+  }
+
+  /** @internal Weights by a rule, for the tests that compare with PyTorch; see `createFromFormula`. */
+  static async fromFormula(
+    architecture: Architecture,
+    seed: number,
+    rule: ParameterRule,
+    values: ModelValues,
+    isa?: Isa,
+  ): Promise<ResNet> {
+    values.signal?.throwIfAborted()
+    const tensors = parametersOf(architecture).map(({ name, shape }) => {
+      const [lo, hi] = rule(name, shape)
+      return { name, shape: [...shape], lo, hi }
+    })
+    const binding = addon()
+    const weights = nativeSync(() => binding.weightsFromFormula({ seed, tensors }))
+    try {
+      return new ResNet({ binding, architecture, weights, isa }, values)
+    } catch (error) {
+      weights.dispose()
+      throw error
+    }
+  }
+
+  /**
+   * Names the likeliest classes of each image, best first.
+   * @returns A list for one image; a list of lists for an array of images or a tensor.
+   * @throws ERR_RESNET_IMAGE, with `index` in an array, for an image that cannot be read; ERR_RESNET_IO;
+   * ERR_RESNET_UNSUPPORTED for a network without a head; ERR_RESNET_DISPOSED; ERR_RESNET_INVALID_ARGUMENT; the signal's
+   * reason.
+   * @example
+   * const [{ label, score }] = await model.classify('cat.jpg', { topK: 1 })
+   */
+  classify(images: readonly ImageInput[] | Tensor, options?: ClassifyOptions): Promise<Prediction[][]>
+  classify(image: ImageInput, options?: ClassifyOptions): Promise<Prediction[]>
+  async classify(images: Images, options?: ClassifyOptions): Promise<Prediction[] | Prediction[][]> {
+    const { topK, signal } = option.readOptions('classify', classifyTable, options)
+    const k = Math.min(topK, Math.max(1, this.labels.length))
+    const [scores, indices] = await this.run('classify', images, this.engine.likeliest(k), signal)
+    const lists = Array.from({ length: (scores as Output).images }, (_, image) =>
+      Array.from({ length: k }, (_, rank) => {
+        const index = (indices as Output).data[image * k + rank] as number
+        return {
+          label: this.labels[index] as string,
+          index,
+          score: (scores as Output).data[image * k + rank] as number,
+        }
+      }),
+    )
+    return Array.isArray(images) || images instanceof Tensor ? lists : (lists[0] as Prediction[])
+  }
+
+  /**
+   * The logits of a batch, as PyTorch's model in eval mode gives them.
+   * @param x [N, C, H, W] in either layout; float32, float16 and bfloat16 as the network takes them, uint8 as pixels.
+   * @returns [N, numClasses] float32.
+   * @throws ERR_RESNET_INVALID_ARGUMENT naming the layer for a size that it does not admit; ERR_RESNET_UNSUPPORTED
+   * without a head; ERR_RESNET_DISPOSED; the signal's reason.
+   * @example
+   * const logits = await model.forward(Tensor.from(new Float32Array(3 * 224 * 224), [1, 3, 224, 224]))
+   */
+  async forward(x: Tensor, options?: CallOptions): Promise<Tensor> {
+    const { signal } = option.readOptions('forward', callTable, options)
+    if (!(x instanceof Tensor)) {
+      throw invalidArgument(
+        `forward: expected a Tensor, received ${option.describe(x)}; classify takes images`,
+      )
+    }
+    const [logits] = await this.run('forward', x, this.engine.logits(), signal)
+    return asVectors(logits as Output)
+  }
+
+  /**
+   * The pooled features of each image: what a head would see.
+   * @returns [N, D] float32; N is 1 for one image, D 2048 for a resnet50.
+   * @throws As `classify`, but no head is needed.
+   * @example
+   * const { data, shape } = await model.embed(['a.jpg', 'b.jpg'])
+   */
+  async embed(images: Images, options?: CallOptions): Promise<Tensor> {
+    const { signal } = option.readOptions('embed', callTable, options)
+    const [pooled] = await this.run('embed', images, this.engine.pooled(), signal)
+    return asVectors(pooled as Output)
+  }
+
+  /**
+   * Feature maps of stages: 'stem' (after its relu, before the pool), 'layer1', 'layer2', …
+   * @returns A float32 tensor [N, C, H, W] per stage, layout 'nchw'.
+   * @throws As `embed`; ERR_RESNET_INVALID_ARGUMENT for a stage that the network has not, and for images that differ in
+   * size after preprocessing.
+   * @example
+   * const { layer2, layer4 } = await model.features('cat.jpg', ['layer2', 'layer4'])
+   */
+  async features<const Stage extends string>(
+    images: Images,
+    stages: readonly Stage[],
+    options?: CallOptions,
+  ): Promise<Record<Stage, Tensor>> {
+    const { signal } = option.readOptions('features', callTable, options)
+    const known = stageNames(this.architecture)
+    const stage = option.matching<string>(`one of ${known.join(', ')}`, new RegExp(`^(${known.join('|')})$`))
+    const names = option.check('features', 'stages', option.list(stage, 1, known.length), stages)
+    const distinct = [...new Set(names)]
+    const outputs = await this.run('features', images, this.engine.stages(distinct), signal)
+    return Object.fromEntries(outputs.map((output, i) => [distinct[i], asMaps(output)])) as Record<
+      Stage,
+      Tensor
+    >
+  }
+
+  /**
+   * Compiles ahead, so that the first call of this input size and batch is as fast as the next.
+   * @throws ERR_RESNET_INVALID_ARGUMENT, ERR_RESNET_CORRUPT or ERR_RESNET_IO when the weights cannot be read,
+   * ERR_RESNET_OUT_OF_MEMORY, ERR_RESNET_DISPOSED; the signal's reason.
+   * @example
+   * await model.warmup({ height: 224, width: 224, batches: [1, 8] })
+   */
+  async warmup(options: WarmupOptions): Promise<void> {
+    const values = option.readOptions('warmup', warmupTable, options)
+    const height = option.check('warmup', 'height', warmupTable.height, values.height)
+    const width = option.check('warmup', 'width', warmupTable.width, values.width)
+    const { signal, batches = [1], method = this.labels.length > 0 ? 'classify' : 'embed' } = values
+    const request = this.requestOf(method)
+    await this.engine.call(signal, async (turn) => {
+      for (const images of batches) {
+        const input = { images, height, width, dtype: 'float32', layout: 'nchw' } as const
+        await turn(() => this.engine.prepare(input, request, signal))
+      }
+    })
+  }
+
+  /** Which device, instruction set and thread count were chosen, and why. */
+  explainDevice(): DeviceExplanation {
+    return structuredClone(this.explanation)
+  }
+
+  /**
+   * Refuses new calls, rejects waiting ones with ERR_RESNET_DISPOSED, waits for those that run, then frees everything.
+   * Idempotent.
+   */
+  dispose(): Promise<void> {
+    return this.engine.dispose()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose()
+  }
+
+  private requestOf(method: 'classify' | 'forward' | 'embed'): Request {
+    if (method === 'forward') return this.engine.logits()
+    if (method === 'embed') return this.engine.pooled()
+    return this.engine.likeliest(Math.min(classifyTable.topK.fallback, Math.max(1, this.labels.length)))
+  }
+
+  /** One call: batches of at most maxBatch, each in its turn; gives the outputs of all images together. */
+  private run(method: string, images: Images, request: Request, signal?: AbortSignal): Promise<Output[]> {
+    const { engine, preprocessing } = this
+    const runner: BatchRunner = { method, engine, request, signal }
+    return engine.call(signal, (turn) => {
+      if (images instanceof Tensor) return tensorBatches(images, { ...runner, turn })
+      const list = Array.isArray(images) ? (images as ImageInput[]) : [images as ImageInput]
+      const imageOptions = { ...this.imageOptions, preprocessing, indexed: Array.isArray(images) }
+      return imageBatches(list, { ...runner, turn, ...imageOptions })
+    })
+  }
+}
+
+/**
+ * A network with weights by a rule (name and shape of a parameter → bounds of its uniform values), for tests that compare
+ * with another implementation of the same formula. Not exported by the package.
+ */
+export function createFromFormula(
+  architecture: Architecture,
+  seed: number,
+  rule: ParameterRule,
+  { isa, ...options }: CreateOptions & { isa?: Isa } = {},
+): Promise<ResNet> {
+  const values = option.readOptions('createFromFormula', modelTable, options)
+  return ResNet.fromFormula(architecture, seed, rule, values, isa)
+}
+
+/** The metadata key 'resnet.architecture': a family's name, or a spec as JSON. */
+function architectureIn(metadata: Record<string, string>): string | ArchitectureOptions | undefined {
+  const found = metadata['resnet.architecture']
+  if (found === undefined) return undefined
+  const call = "the checkpoint's metadata 'resnet.architecture'"
+  try {
+    const asked = found.trimStart().startsWith('{') ? (JSON.parse(found) as ArchitectureOptions) : found
+    if (typeof asked === 'string') architectureNamed(asked, {}, call)
+    else defineArchitecture(asked, call)
+    return asked
+  } catch (cause) {
+    if (cause instanceof ResNetError && cause.code === 'ERR_RESNET_UNSUPPORTED') throw cause
+    const message = cause instanceof ResNetError ? cause.message : `${call}: ${(cause as Error).message}`
+    throw new ResNetError('ERR_RESNET_CORRUPT', message, { cause })
+  }
+}
+
+function asVectors({ images, shape: [, , c], data }: Output): Tensor {
+  return Tensor.adopt(data, [images, c], 'nchw')
+}
+
+function asMaps({ images, shape: [h, w, c], data }: Output): Tensor {
+  return Tensor.adopt(data, [images, c, h, w], 'nchw')
+}

@@ -1,0 +1,128 @@
+// `npm run sanitize`: the native tests and fuzzers under AddressSanitizer with UBSan (build-asan) and ThreadSanitizer
+// (build-tsan). First it shows that each sanitizer is on: a program that commits the fault on purpose must die of it.
+// Arguments: names of sanitizers ('address', 'thread') to run only those; --runs N sets the fuzzers' mutants.
+import { spawnSync } from 'node:child_process'
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import path from 'node:path'
+import { parseArgs } from 'node:util'
+import { fail, must, root } from './setup.mjs'
+import { ensureToolchain } from './toolchain.mjs'
+
+const passes = [
+  {
+    name: 'address',
+    flags: 'address,undefined',
+    dir: 'build-asan',
+    controls: { address: 'AddressSanitizer', undefined: 'runtime error' },
+    fuzz: true,
+  },
+  {
+    name: 'thread',
+    flags: 'thread',
+    dir: 'build-tsan',
+    controls: { thread: 'ThreadSanitizer' },
+    fuzz: false,
+  },
+]
+
+const environment = {
+  ASAN_OPTIONS: 'detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1',
+  UBSAN_OPTIONS: 'print_stacktrace=1',
+  TSAN_OPTIONS: 'halt_on_error=1:second_deadlock_stack=1',
+}
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { runs: { type: 'string', default: '20000' } },
+})
+for (const name of positionals) {
+  if (!passes.some((pass) => pass.name === name)) {
+    fail(`Unknown sanitizer '${name}', expected ${passes.map((pass) => `'${pass.name}'`).join(' or ')}.`)
+  }
+}
+if (process.platform === 'win32') fail('The sanitizers need GCC or Clang: run this on Linux or macOS.')
+
+const total = { passed: 0, failed: 0, skipped: [] }
+const nativeTests = path.join(root, 'test', 'native')
+
+const namesIn = (folder, ending) =>
+  readdirSync(folder)
+    .filter((file) => file.endsWith(`${ending}.cc`))
+    .map((file) => file.slice(0, -'.cc'.length))
+    .sort()
+
+function build({ name, flags, dir }) {
+  const folder = path.join(root, dir)
+  const cache = path.join(folder, 'CMakeCache.txt')
+  // A cache of another checkout (a copied folder) would build that one's sources.
+  if (existsSync(cache) && !readFileSync(cache, 'utf8').includes(`CMAKE_HOME_DIRECTORY:INTERNAL=${root}\n`)) {
+    rmSync(folder, { recursive: true })
+  }
+  console.log(`\n${name}: building in ${dir} with -fsanitize=${flags} …`)
+  // Debug keeps the asserts; the sanitizer's own flags come after it and raise the optimisation.
+  const options = ['-DRESNET_TESTS=ON', `-DRESNET_SANITIZE=${flags}`, '-DCMAKE_BUILD_TYPE=Debug']
+  must('Configuring', 'cmake', ['-S', root, '-B', folder, ...options], { quiet: true })
+  must('Building', 'cmake', ['--build', folder, '--parallel', String(availableParallelism())], {
+    quiet: true,
+  })
+}
+
+function start(dir, program, args) {
+  const started = performance.now()
+  const child = spawnSync(path.join(root, dir, 'test', 'native', program), args, {
+    cwd: root,
+    env: { ...process.env, ...environment },
+    encoding: 'utf8',
+    maxBuffer: 64 << 20,
+  })
+  if (child.error) fail(`Could not start '${program}': ${child.error.message}`)
+  const seconds = ((performance.now() - started) / 1000).toFixed(1)
+  return { ...child, output: `${child.stdout}${child.stderr}`, seconds }
+}
+
+/** Counts one program; shows its output when it failed. */
+function runProgram(pass, program, args) {
+  const { status, signal, output, seconds } = start(pass.dir, program, args)
+  const [, passed, failed] = /^(\d+) passed, (\d+) failed/m.exec(output) ?? [undefined, 0, 1]
+  const good = status === 0
+  total.passed += Number(passed)
+  total.failed += good ? 0 : Math.max(1, Number(failed))
+  for (const [, skip] of output.matchAll(/^skipped:? +(.*)$/gim))
+    total.skipped.push(`${program} [${pass.name}]: ${skip}`)
+  if (!good) process.stdout.write(output)
+  const how = good ? `${passed} passed` : signal ? `ended by ${signal}` : `status ${status}`
+  console.log(
+    `${good ? 'PASS' : 'FAIL'} ${[program, ...args].join(' ')} [${pass.flags}] (${how}, ${seconds} s)`,
+  )
+}
+
+/** A fault on purpose must be reported, else the pass proves nothing. */
+function runControls({ name, dir, controls }) {
+  for (const [fault, report] of Object.entries(controls)) {
+    const { status, output } = start(dir, 'sanitizer_control', [fault])
+    if (status === 0 || !output.includes(report)) {
+      console.log(output)
+      fail(`${name}: a fault on purpose ('${fault}') was not reported: the sanitizer is not on.`)
+    }
+    console.log(`PASS sanitizer_control ${fault} (reported, as it must be)`)
+  }
+}
+
+ensureToolchain()
+for (const pass of passes) {
+  if (positionals.length > 0 && !positionals.includes(pass.name)) {
+    total.skipped.push(`${pass.name}: not asked for`)
+    continue
+  }
+  build(pass)
+  runControls(pass)
+  for (const program of namesIn(nativeTests, '_test')) runProgram(pass, program, [])
+  if (!pass.fuzz) continue
+  for (const program of namesIn(path.join(nativeTests, 'fuzz'), '_fuzz'))
+    runProgram(pass, program, ['--runs', values.runs])
+}
+
+for (const skip of total.skipped) console.log(`skipped ${skip}`)
+console.log(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped.length} skipped`)
+process.exit(total.failed > 0 ? 1 : 0)
