@@ -15,12 +15,22 @@ namespace {
 
 struct Max {
   static constexpr float kStart = -std::numeric_limits<float>::infinity();
-  static float join(float sum, float x) { return x > sum || x != x ? x : sum; }
+  // Without a branch (| not ||), so that it becomes vector code.
+  static float join(float sum, float x) { return (x > sum) | (x != x) ? x : sum; }
 };
 struct Sum {
   static constexpr float kStart = 0;
   static float join(float sum, float x) { return sum + x; }
 };
+
+// Kept as a loop: unrolled into sixteen statements it would stay scalar, at a tenth of the speed.
+template <typename Join>
+void joinBlock(float* sum, const float* x) {
+#if defined(__GNUC__)
+#pragma GCC unroll 1
+#endif
+  for (int i = 0; i < kBlock; ++i) sum[i] = Join::join(sum[i], x[i]);
+}
 
 template <typename Join>
 class PoolKernel final : public Kernel {
@@ -53,7 +63,7 @@ class PoolKernel final : public Kernel {
           const int ix = left + s * step_.dilation.w;
           if (ix < 0 || ix >= in_.w) continue;
           const float* pixel = x + in_.at(block, iy, 0) + size_t(ix) * pitch;
-          for (int i = 0; i < kBlock; ++i) sum[i] = Join::join(sum[i], pixel[i]);
+          joinBlock<Join>(sum, pixel);
         }
       }
       if constexpr (std::is_same_v<Join, Sum>) {
