@@ -13,7 +13,9 @@ const binding: Binding = loadBinding()
 
 /** Member names of an interface, in three kinds. */
 function membersOf(name: string) {
-  const body = new RegExp(`export interface ${name} (?:extends \\w+ )?\\{\\n([\\s\\S]*?)\\n\\}`).exec(declarations)?.[1]
+  const body = new RegExp(`export interface ${name} (?:extends \\w+ )?\\{\\n([\\s\\S]*?)\\n\\}`).exec(
+    declarations,
+  )?.[1]
   if (body === undefined) throw new Error(`binding.d.ts declares no interface ${name}`)
   const members = [...body.matchAll(/^ {2}(?:readonly )?(\w+)(\??)(\(|:)/gm)]
   const named = (test: (optional: string, mark: string) => boolean) =>
@@ -54,7 +56,13 @@ test('handles have exactly the declared methods', async () => {
   const program = await compile(binding, scaleTwice, weights)
   const lane = await program.createLane()
   const { checkpoint } = await binding.openCheckpoint({ bytes: safetensors([]) })
-  const handles = { Control: binding.createControl(), Checkpoint: checkpoint, Weights: weights, Program: program, Lane: lane }
+  const handles = {
+    Control: binding.createControl(),
+    Checkpoint: checkpoint,
+    Weights: weights,
+    Program: program,
+    Lane: lane,
+  }
   for (const [name, handle] of Object.entries(handles)) {
     expect([name, sorted(methodsOf(handle))]).toEqual([name, sorted(membersOf(name).methods)])
   }
@@ -80,11 +88,15 @@ test('a method called on anything but its own kind is an error', async () => {
   const control = binding.createControl()
   const { cancel } = control
   for (const receiver of [weights, {}, undefined, 1, null, Object.create(control), new Proxy(control, {})]) {
-    expect(() => cancel.call(receiver as typeof control)).toThrow(/Illegal invocation|must be called on a Control/)
+    expect(() => cancel.call(receiver as typeof control)).toThrow(
+      /Illegal invocation|must be called on a Control/,
+    )
   }
   // V8 lets an object through that the kind's own constructor made, and its heirs; there is nothing in it.
   const made = <T extends object>(handle: T) => Reflect.construct(handle.constructor, []) as T
   expect(() => made(control).cancel()).toThrow(/must be called on a Control/)
   await expect(made(program).createLane()).rejects.toThrow(/must be called on a Program/)
-  expect(() => binding.weightsFromCheckpoint({ checkpoint: made(weights) as never, names: {} })).toThrow(/must be a Checkpoint/)
+  expect(() => binding.weightsFromCheckpoint({ checkpoint: made(weights) as never, names: {} })).toThrow(
+    /must be a Checkpoint/,
+  )
 })

@@ -103,4 +103,13 @@ function safetensors(tensors, metadata) {
 const heavy = convPlan({ size: 64, channels: 64, depth: 32 })
 const heavyElements = 64 * 64 * 64
 
-module.exports = { convPlan, scaleTwice, scaleTwiceTensors, formulaWeights, compile, heavy, heavyElements, safetensors }
+module.exports = {
+  convPlan,
+  scaleTwice,
+  scaleTwiceTensors,
+  formulaWeights,
+  compile,
+  heavy,
+  heavyElements,
+  safetensors,
+}
