@@ -285,6 +285,18 @@ describe('abort', () => {
     await slow.dispose()
   })
 
+  test('one signal for many calls, without a warning', async () => {
+    const { signal } = new AbortController()
+    const warned: Error[] = []
+    const listen = (warning: Error) => warned.push(warning)
+    process.on('warning', listen)
+    const calls = Array.from({ length: 30 }, () => model.classify([picture(images(1), 0)], { signal }))
+    await Promise.all([...calls, ...Array.from({ length: 30 }, () => model.forward(images(1), { signal }))])
+    await new Promise((resolve) => setImmediate(resolve))
+    process.off('warning', listen)
+    expect(warned).toEqual([])
+  })
+
   test('the decoding of images', async () => {
     const abort = new AbortController()
     const running = model.classify([picture(images(1), 0)], { signal: abort.signal })
