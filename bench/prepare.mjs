@@ -26,6 +26,8 @@ export function prepareNetwork(folder, architecture, network) {
   const stem = path.join(folder, `${architecture}-${rule.seed}-${network.height}x${network.width}`)
   const files = { checkpoint: `${stem}.safetensors`, onnx: `${stem}.onnx` }
   once(files.checkpoint, (part) => writeSafetensors(part, weightsByFormula(architecture, network)))
-  once(files.onnx, (part) => exportOnnx({ checkpoint: files.checkpoint, output: part, architecture, ...network }))
+  once(files.onnx, (part) =>
+    exportOnnx({ checkpoint: files.checkpoint, output: part, architecture, ...network }),
+  )
   return files
 }

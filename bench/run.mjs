@@ -45,7 +45,11 @@ async function runOnce(call) {
     const { stdout } = await execute(process.execPath, [child, JSON.stringify(call)], { maxBuffer: 2 ** 26 })
     return JSON.parse(stdout.trim().split('\n').at(-1))
   } catch (error) {
-    return { error: String(error.stderr || error.message).trim().slice(-2000) }
+    return {
+      error: String(error.stderr || error.message)
+        .trim()
+        .slice(-2000),
+    }
   }
 }
 
@@ -57,8 +61,7 @@ function decode(answer) {
 /** Relative distance of two answers; NaN anywhere gives NaN. */
 function distance(ours, theirs) {
   const worst = ours.reduce((sum, value, i) => {
-    const error = Math.abs(value - theirs[i])
-    return error <= sum ? sum : error
+    return Math.max(sum, Math.abs(value - theirs[i]))
   }, 0)
   return worst / theirs.reduce((largest, value) => Math.max(largest, Math.abs(value)), 0)
 }
@@ -66,7 +69,11 @@ function distance(ours, theirs) {
 function errorAgainstPyTorch(trial, answer) {
   const { height, width } = networks[trial.network]
   const row = fixtures.find((fixture) => fixture.name === `${trial.network} ${height}x${width}`)
-  return sampledError(row.tensors.find(({ name }) => name === 'logits'), answer, trial.batch)
+  return sampledError(
+    row.tensors.find(({ name }) => name === 'logits'),
+    answer,
+    trial.batch,
+  )
 }
 
 function summarise(trial, figure, name, results) {
@@ -116,9 +123,13 @@ function print(trial, figure, rows, missed) {
     }
     const spread = `${row.lowest.toFixed(2)} to ${row.highest.toFixed(2)}`
     const ratio = row.ratioOfOurs ? `  ours is ${row.ratioOfOurs.toFixed(2)} x` : ''
-    const memory = row.rounds[0].peakMb ? `  peak ${median(row.rounds.map((round) => round.peakMb)).toFixed(0)} MB` : ''
+    const memory = row.rounds[0].peakMb
+      ? `  peak ${median(row.rounds.map((round) => round.peakMb)).toFixed(0)} MB`
+      : ''
     const error = `  error ${row.errorAgainstPyTorch.toExponential(1)}`
-    console.log(`  ${row.driver.padEnd(18)} ${row.figure.toFixed(2)} ${figure.unit} (${spread})${memory}${error}${ratio}`)
+    console.log(
+      `  ${row.driver.padEnd(18)} ${row.figure.toFixed(2)} ${figure.unit} (${spread})${memory}${error}${ratio}`,
+    )
   }
   for (const sentence of missed) console.log(`  MISSED: ${sentence}`)
 }
@@ -142,19 +153,30 @@ async function runTrial(trial) {
 }
 
 function writeResults(machine, rows) {
-  const slug = machine.cpu.toLowerCase().replace(/[^a-z0-9]+/g, '-').replace(/^-|-$/g, '')
-  const file = options.output ?? path.join(here, 'results', `${new Date().toISOString().slice(0, 10)}-${slug}.json`)
+  const slug = machine.cpu
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, '-')
+    .replace(/^-|-$/g, '')
+  const file =
+    options.output ?? path.join(here, 'results', `${new Date().toISOString().slice(0, 10)}-${slug}.json`)
   mkdirSync(path.dirname(file), { recursive: true })
-  writeFileSync(file, `${JSON.stringify({ date: new Date().toISOString(), machine, rounds, seconds, trials: rows }, null, 2)}\n`)
+  writeFileSync(
+    file,
+    `${JSON.stringify({ date: new Date().toISOString(), machine, rounds, seconds, trials: rows }, null, 2)}\n`,
+  )
   console.log(`\nWritten to ${path.relative(process.cwd(), file)}`)
 }
 
 if (chosen.length === 0) {
-  console.error(`no trial matches /${options.only}/; there are:\n  ${trials.map(({ name }) => name).join('\n  ')}`)
+  console.error(
+    `no trial matches /${options.only}/; there are:\n  ${trials.map(({ name }) => name).join('\n  ')}`,
+  )
   process.exit(2)
 }
 const fixtures = networkFixtures().rows
-const packages = await Promise.all(used.map(async ({ module }) => (await import(`./drivers/${module}.mjs`)).npmPackage))
+const packages = await Promise.all(
+  used.map(async ({ module }) => (await import(`./drivers/${module}.mjs`)).npmPackage),
+)
 installPeers(peers, packages.filter(Boolean))
 const machine = describeMachine()
 console.log(`${machine.cpu}, ${machine.available} CPUs available, Node ${machine.node}; ${rounds} rounds`)
@@ -162,7 +184,9 @@ const rows = []
 for (const trial of chosen) rows.push(await runTrial(trial))
 writeResults(machine, rows)
 const wrong = rows.flatMap(({ name, drivers: list }) =>
-  list.filter((row) => row.error || !(row.errorAgainstPyTorch <= rule.bound)).map((row) => `${name}, ${row.driver}`),
+  list
+    .filter((row) => row.error || !(row.errorAgainstPyTorch <= rule.bound))
+    .map((row) => `${name}, ${row.driver}`),
 )
 if (wrong.length > 0) {
   console.error(`failed or outside ${rule.bound} of PyTorch: ${wrong.join('; ')}`)

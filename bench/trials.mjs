@@ -22,7 +22,14 @@ const throughput = combinations(['resnet18', 'resnet50'], [1, 8], [1, 2]).map(([
 
 export const trials = [
   ...throughput,
-  { name: 'resnet50 event loop', kind: 'event-loop', network: 'resnet50', batch: 1, threads: 2, bound: { p99Ms: 5 } },
+  {
+    name: 'resnet50 event loop',
+    kind: 'event-loop',
+    network: 'resnet50',
+    batch: 1,
+    threads: 2,
+    bound: { p99Ms: 5 },
+  },
   {
     name: 'resnet50 load to first result',
     kind: 'load',

@@ -17,7 +17,9 @@ export function logitsPlan({ architecture, height, width }) {
   const { lower } = require('../dist/graph/lower.js')
   const spec = typeof architecture === 'string' ? architectureNamed(architecture) : architecture
   const { graph } = buildNetwork(spec)
-  const inputs = [{ name: inputName, shape: [height, width, spec.inChannels], dtype: 'float32', layout: 'nchw' }]
+  const inputs = [
+    { name: inputName, shape: [height, width, spec.inChannels], dtype: 'float32', layout: 'nchw' },
+  ]
   return lower({ graph, inputs, outputs: [{ name: logitsName, layout: 'nchw' }] }).plan
 }
 
@@ -39,7 +41,9 @@ if (process.argv[1] === new URL(import.meta.url).pathname) {
   const [checkpoint, output] = positionals
   const [height, width] = values.size.split('x').map(Number)
   if (!output || !values.architecture || !height || !width) {
-    console.error('usage: node scripts/export-onnx.mjs <in.safetensors> <out.onnx> --architecture <name> [--size HxW]')
+    console.error(
+      'usage: node scripts/export-onnx.mjs <in.safetensors> <out.onnx> --architecture <name> [--size HxW]',
+    )
     process.exit(2)
   }
   exportOnnx({ checkpoint, output, architecture: values.architecture, height, width })

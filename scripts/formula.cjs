@@ -96,7 +96,10 @@ function inputImages({ images, channels, height, width }) {
   const data = new Float32Array(images * size)
   const { name, lo, hi } = rule.inputs
   for (let image = 0; image < images; image++) {
-    data.set(formula({ seed: rule.seed, name: name.replace('{image}', image), count: size, lo, hi }), image * size)
+    data.set(
+      formula({ seed: rule.seed, name: name.replace('{image}', image), count: size, lo, hi }),
+      image * size,
+    )
   }
   return data
 }
@@ -146,7 +149,7 @@ function sampledError(tensor, data, batch) {
     if (image >= batch) return
     positions.forEach((position, i) => {
       const error = Math.abs(data[image * size + position] - tensor.expected[row * tensor.samples + i])
-      if (!(error <= worst)) worst = error
+      worst = Math.max(worst, error) // NaN stays NaN
     })
   })
   return worst / tensor.max

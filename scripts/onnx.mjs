@@ -46,7 +46,12 @@ function node(op, name, inputs, outputs, attributes = {}) {
 
 function tensor(name, shape, data, type = 'float32') {
   const raw = Buffer.from(data.buffer, data.byteOffset, data.byteLength)
-  return bytes(5, [shape.map((size) => integer(1, size)), integer(2, elementType[type]), text(8, name), bytes(9, raw)])
+  return bytes(5, [
+    shape.map((size) => integer(1, size)),
+    integer(2, elementType[type]),
+    text(8, name),
+    bytes(9, raw),
+  ])
 }
 
 // A graph's input or output; a name among the sizes is a size that the caller decides.
@@ -58,7 +63,11 @@ function valueInfo(field, name, shape, type = 'float32') {
 /** The operators of one step; `v` names a value, `constant` adds an initializer and gives its name. */
 const writers = {
   conv(step, { v, norm }) {
-    const stages = [step.norm && 'norm', step.residual !== undefined && 'add', step.activation === 'relu' && 'relu']
+    const stages = [
+      step.norm && 'norm',
+      step.residual !== undefined && 'add',
+      step.activation === 'relu' && 'relu',
+    ]
     const after = stages.filter(Boolean)
     const name = (stage) => (stage === (after.at(-1) ?? 'conv') ? v(step.output) : `${step.name}/${stage}`)
     const { kernel, stride, padding, dilation, groups } = step
@@ -66,7 +75,11 @@ const writers = {
     const weights = [step.weight, step.bias].filter(Boolean)
     const inputs = [v(step.input), ...weights]
     const nodes = [
-      node('Conv', step.name, inputs, [name('conv')], { ...attributes, dilations: [...dilation], group: groups }),
+      node('Conv', step.name, inputs, [name('conv')], {
+        ...attributes,
+        dilations: [...dilation],
+        group: groups,
+      }),
     ]
     let last = name('conv')
     if (step.norm) {
@@ -111,7 +124,9 @@ const writers = {
   },
   input(step) {
     if (step.dtype === 'float32' && step.layout === 'nchw') return []
-    throw new Error(`${step.name}: only float32 NCHW inputs are exported, received ${step.dtype} ${step.layout}`)
+    throw new Error(
+      `${step.name}: only float32 NCHW inputs are exported, received ${step.dtype} ${step.layout}`,
+    )
   },
   output(step, { v }) {
     if (step.layout === 'nchw') return [node('Identity', step.name, [v(step.input)], [step.name])]
@@ -123,7 +138,11 @@ function pool(op, step, { v }, attributes) {
   const { kernel, stride, padding, ceilMode } = step
   const window = { kernel_shape: [...kernel], strides: [...stride], pads: [...padding, ...padding] }
   return [
-    node(op, step.name, [v(step.input)], [v(step.output)], { ...window, ceil_mode: ceilMode ? 1 : 0, ...attributes }),
+    node(op, step.name, [v(step.input)], [v(step.output)], {
+      ...window,
+      ceil_mode: ceilMode ? 1 : 0,
+      ...attributes,
+    }),
   ]
 }
 
@@ -164,7 +183,12 @@ export function writeOnnx(path, plan, read) {
   const inputs = border('input', 11, 'output', (step) => plan.values[step.output].name)
   const outputs = border('output', 12, 'input', (step) => step.name)
   const graph = [nodes, text(2, 'plan'), initializers, constants, inputs, outputs]
-  const model = [integer(1, 8), text(2, 'resnet'), bytes(7, graph), bytes(8, [text(1, ''), integer(2, opset)])]
+  const model = [
+    integer(1, 8),
+    text(2, 'resnet'),
+    bytes(7, graph),
+    bytes(8, [text(1, ''), integer(2, opset)]),
+  ]
   writeParts(path, model.flat(Number.POSITIVE_INFINITY))
 }
 

@@ -21,7 +21,9 @@ export const mutations = {
   /** The paper's and Caffe's place for it; torchvision's is the 3x3. */
   stride: { ...keep, graph: strideInThe1x1 },
   eps: mapNodes((node) => (node.norm ? { ...node, norm: { ...node.norm, eps: 1e-3 } } : node)),
-  shortcut: mapNodes((node) => (/^layer3\.1\.conv[23]$/.test(node.name) ? { ...node, residual: undefined } : node)),
+  shortcut: mapNodes((node) =>
+    /^layer3\.1\.conv[23]$/.test(node.name) ? { ...node, residual: undefined } : node,
+  ),
   relu: mapNodes((node) => (node.name === 'layer3.1.conv1' ? { ...node, activation: 'none' } : node)),
   labels: {
     ...keep,

@@ -52,7 +52,14 @@ export function readSafetensors(path) {
   const start = 8 + Number(file.readBigUInt64LE(0))
   const { __metadata__: metadata = {}, ...header } = JSON.parse(file.toString('utf8', 8, start))
   const tensors = new Map()
-  for (const [name, { dtype, shape, data_offsets: [begin, end] }] of Object.entries(header)) {
+  for (const [
+    name,
+    {
+      dtype,
+      shape,
+      data_offsets: [begin, end],
+    },
+  ] of Object.entries(header)) {
     const read = () => {
       if (!convert[dtype]) throw new Error(`${name}: expected F32, F16 or BF16, received ${dtype}`)
       return convert[dtype](new Uint8Array(file.subarray(start + begin, start + end)).buffer)

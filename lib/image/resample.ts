@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import type { Geometry, Window } from './geometry.js'
+import type { Extent, Geometry, Window } from './geometry.js'
 import type { Preprocessing } from './types.js'
 
 /** 8-bit pixels, rows from the top, interleaved. */
@@ -7,7 +7,7 @@ export interface Pixels {
   data: Uint8Array | Uint8ClampedArray
   width: number
   height: number
-  /** 1: grey, 3: RGB, 4: CMYK. */
+  /** 1: grey, 3: RGB, 4: CMYK (only as it comes from the decoder). */
   channels: number
 }
 
@@ -37,11 +37,21 @@ const filters: Record<Preprocessing['interpolation'], { support: number; weight:
   },
 }
 
+/** Multiply-adds that resampling takes: those of the first pass over all rows and of the second over the window. */
+export function resampleWork(
+  image: Extent,
+  { resized, x, y }: Geometry,
+  interpolation: Preprocessing['interpolation'],
+): number {
+  const { support } = filters[interpolation]
+  const tapCount = (from: number, to: number) => Math.ceil(support * Math.max(from / to, 1)) * 2
+  const across = image.height * x.length * tapCount(image.width, resized.width)
+  return 3 * (across + y.length * x.length * tapCount(image.height, resized.height))
+}
+
 /**
  * The window of an image resized as Pillow's Image.resize does, bit for bit: two passes, each rounded to 8 bits.
- *
- * For enlarging, where libvips centres pixels differently (several levels off on average); the work is then bounded
- * by the output's size. Yields to the event loop about every millisecond.
+ * Yields to the event loop about every millisecond.
  */
 export async function resample(
   pixels: Pixels,
