@@ -169,9 +169,10 @@ function copyOf(data: ArrayBufferView): ArrayBuffer {
 
 function takeOver(data: ArrayBufferView): ArrayBuffer {
   const { buffer } = data
-  if (!types.isArrayBuffer(buffer) || data.byteLength !== buffer.byteLength) {
+  const fixed = types.isArrayBuffer(buffer) && !(buffer as { resizable?: boolean }).resizable
+  if (!fixed || data.byteLength !== buffer.byteLength) {
     throw invalidArgument(
-      `Tensor.from: expected data to be all of an ArrayBuffer for transfer, received ${describe(data)} over ` +
+      `Tensor.from: expected data to be all of an ArrayBuffer of fixed length for transfer, received ${describe(data)} over ` +
         `${buffer.byteLength} bytes; leave transfer out to copy`,
     )
   }

@@ -4,8 +4,10 @@
 
 expected.json holds, per case, the sizes, the mean of every channel of the normalised tensor, and every `step`-th
 element of the [C, H, W] tensor as its 8-bit level before normalising, so that differences read in levels of 0..255.
+For each photograph it also holds the logits that a resnet18 gives (weights by formula.py; base64 of float32).
 """
 
+import base64
 import json
 import pathlib
 
@@ -17,6 +19,8 @@ from PIL import Image
 from sklearn import datasets
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode
+
+from formula import load_rule, parameter
 
 FOLDER = pathlib.Path(__file__).parent.parent / "test" / "fixtures" / "images"
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -77,8 +81,9 @@ def as_pil(name, channels):
     return image.convert("RGB" if channels == 3 else "L")
 
 
-def case(file, preset):
-    name, resize, crop, interpolation, channels = preset
+def prepared(file, preset):
+    """8-bit levels [C, H, W], the normalised tensor, mean and std."""
+    _, resize, crop, interpolation, channels = preset
     stages = []
     if resize is not None:
         stages.append(transforms.Resize(resize, interpolation=interpolation))
@@ -87,13 +92,19 @@ def case(file, preset):
     levels = transforms.Compose([*stages, transforms.PILToTensor()])(as_pil(file, channels))
     mean, std = (MEAN, STD) if channels == 3 else ([0.449], [0.226])
     tensor = transforms.Normalize(mean, std)(transforms.ConvertImageDtype(torch.float32)(levels))
+    return levels, tensor, mean, std
+
+
+def described(file, preset):
+    name, resize, crop, interpolation, _ = preset
+    return {"image": file, "preset": name, "resize": resize, "crop": crop, "interpolation": interpolation.value}
+
+
+def case(file, preset):
+    levels, tensor, mean, std = prepared(file, preset)
     step = max(1, levels.numel() // 1200) | 1
     return {
-        "image": file,
-        "preset": name,
-        "resize": resize,
-        "crop": crop,
-        "interpolation": interpolation.value,
+        **described(file, preset),
         "mean": mean,
         "std": std,
         "height": levels.shape[1],
@@ -104,13 +115,33 @@ def case(file, preset):
     }
 
 
+def formula_network():
+    rule, network = load_rule(), torchvision.models.resnet18().eval()
+    for name, tensor in network.state_dict().items():
+        if not name.endswith("num_batches_tracked"):
+            tensor.copy_(torch.from_numpy(parameter(rule, "basic", name, list(tensor.shape))))
+    return network
+
+
+@torch.inference_mode()
+def logits(network, file, preset):
+    _, tensor, mean, std = prepared(file, preset)
+    answer = network(tensor[None])[0].numpy().astype("<f4")
+    return {**described(file, preset), "mean": mean, "std": std, "logits": base64.b64encode(answer.tobytes()).decode()}
+
+
 def main():
     FOLDER.mkdir(parents=True, exist_ok=True)
-    cases = [case(file, preset) for file in photographs() for preset in PRESETS]
+    photos = photographs()
+    cases = [case(file, preset) for file in photos for preset in PRESETS]
     cases += [case(file, preset) for file in awkward() for preset in SMALL_PRESETS]
     versions = {"torch": torch.__version__, "torchvision": torchvision.__version__, "pillow": PIL.__version__}
-    lines = ",\n".join(json.dumps(entry, separators=(",", ":")) for entry in cases)
-    (FOLDER / "expected.json").write_text(f'{{"versions":{json.dumps(versions)},"cases":[\n{lines}\n]}}\n')
+    network = formula_network()
+    answers = [logits(network, file, preset) for file in photos for preset in PRESETS[:3]]
+    lines = lambda rows: ",\n".join(json.dumps(row, separators=(",", ":")) for row in rows)
+    (FOLDER / "expected.json").write_text(
+        f'{{"versions":{json.dumps(versions)},"cases":[\n{lines(cases)}\n],"logits":[\n{lines(answers)}\n]}}\n'
+    )
 
 
 main()

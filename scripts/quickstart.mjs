@@ -2,6 +2,7 @@
 // then runs the embedded model, which knows handwritten digits, on its held-out samples or on the images named.
 import { existsSync, readdirSync } from 'node:fs'
 import path from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { ensureBuilt, fail, root } from './setup.mjs'
 
 const width = 30
@@ -17,17 +18,21 @@ function chooseImages(names) {
 }
 
 async function classifyAll(images) {
-  const { ResNet, models } = await import(path.join(root, 'dist', 'index.mjs'))
+  const { ResNet, models } = await import(pathToFileURL(path.join(root, 'dist', 'index.mjs')))
   const started = performance.now()
   const model = await ResNet.load(models.digits)
   const loadMs = performance.now() - started
+  const times = []
   let failures = 0
   try {
     console.log(`${'image'.padEnd(width)}  ${'label'.padEnd(16)} score    next best`)
     for (const image of images) {
-      const name = path.relative(root, image)
+      const relative = path.relative(root, image)
+      const name = relative.startsWith('..') ? image : relative
+      const begun = performance.now()
       try {
         const [best, next] = await model.classify(image, { topK: 2 })
+        times.push(performance.now() - begun)
         const percent = ({ score }) => `${(score * 100).toFixed(1).padStart(5)} %`
         console.log(
           `${name.padEnd(width)}  ${best.label.padEnd(16)} ${percent(best)}  ${next.label} ${percent(next)}`,
@@ -40,10 +45,14 @@ async function classifyAll(images) {
   } finally {
     await model.dispose()
   }
-  const perImage = (performance.now() - started - loadMs) / images.length
-  console.log(
-    `\n${model.architecture.name} loaded in ${loadMs.toFixed(0)} ms, ${perImage.toFixed(1)} ms an image.`,
-  )
+  const [first, ...others] = times
+  const median = others.sort((a, b) => a - b)[others.length >> 1]
+  const timing = [
+    `${model.architecture.name} loaded in ${loadMs.toFixed(0)} ms`,
+    first === undefined ? '' : `first image ${first.toFixed(0)} ms (compiles the network)`,
+    median === undefined ? '' : `then ${median.toFixed(1)} ms each (median)`,
+  ]
+  console.log(`\n${timing.filter(Boolean).join(', ')}.`)
   return failures
 }
 
@@ -54,7 +63,7 @@ const missing = images.find((image) => !existsSync(image))
 if (missing !== undefined) fail(`There is no image file '${missing}'. Check the path.`)
 console.log(
   own.length > 0
-    ? '\nThe embedded model knows handwritten digits and nothing else; it calls every picture a digit.\n'
+    ? '\nThe embedded model knows one handwritten digit that fills the picture; it calls everything a digit.\n'
     : '\nHandwritten digits that the embedded model has not seen in training, each named after what it shows:\n',
 )
 const failures = await classifyAll(images)

@@ -88,6 +88,19 @@ describe('classify', () => {
     }
   })
 
+  it('leaves an output file alone when the model cannot be loaded', () => {
+    const output = write('earlier.jsonl', 'earlier results')
+    const { status } = resnet([
+      'classify',
+      path.join(samples, '4.png'),
+      '--model',
+      'absent',
+      '--output',
+      output,
+    ])
+    expect([status, readFileSync(output, 'utf8')]).toEqual([3, 'earlier results'])
+  })
+
   it('walks folders and expands patterns, images only, sorted', () => {
     const folder = path.join(scratch, 'tree')
     for (const name of ['b/2.png', 'a/deep/1.PNG', '0.png']) {
@@ -358,6 +371,19 @@ describe('ending early', () => {
     expect(await ended).toEqual([0, null])
     expect(errors()).toBe('')
   })
+})
+
+it('says nothing when nobody reads the little that it prints', async () => {
+  for (const args of [['info', digits, '--json'], ['doctor'], ['--help']]) {
+    const child = spawn(process.execPath, [main, ...args])
+    child.stdout.destroy()
+    let errors = ''
+    child.stderr.on('data', (text) => {
+      errors += text
+    })
+    const [code] = await once(child, 'close')
+    expect({ args, code, errors }).toEqual({ args, code: 0, errors: '' })
+  }
 })
 
 describe('the progress bar', () => {

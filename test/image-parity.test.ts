@@ -29,7 +29,7 @@ interface Bound {
   max: number
   channelMean: number
 }
-/** float32 rounding only. */
+/** float32 rounding only: what is not resized, is enlarged, or is small. */
 const exact: Bound = { mean: 1e-3, max: 1e-2, channelMean: 1e-5 }
 /** libvips works with other rounding and coefficients than Pillow. */
 const shrunkBilinear: Bound = { mean: 0.25, max: 2, channelMean: 0.002 }
@@ -39,7 +39,7 @@ const shrunkMuch: Bound = { mean: 1.2, max: 14, channelMean: 0.005 }
 
 function boundOf({ image, preset, interpolation }: Case): Bound {
   const enlargesChina = image === 'china.jpg' && ['torchvision-v1', 'odd-margins'].includes(preset)
-  if (preset === 'whole' || preset === 'enlarged' || enlargesChina) return exact
+  if (['whole', 'enlarged', 'small', 'small-grey'].includes(preset) || enlargesChina) return exact
   if (preset === 'grey' && image === 'flower.jpg') return shrunkMuch
   if (preset === 'grey') return { ...shrunkBilinear, mean: 0.35, channelMean: 0.005 }
   return interpolation === 'bilinear' ? shrunkBilinear : shrunkBicubic

@@ -1,13 +1,14 @@
 // Time of every distinct convolution of ResNet-18 and ResNet-50, by candidate, alone: best of several runs with warm
 // weights. A network behaves differently (weights come from memory): decide there, look for slow kernels here.
 //
-//   conv_bench [--batch N] [--threads N] [--isa NAME] [--peak GMACS] [--rounds N] [filter...]
+//   conv_bench [--batch N] [--threads N] [--isa NAME] [--peak GMACS] [--rounds N] [--cold MB] [filter...]
 // --peak: multiply-adds a second of one core in units of 1e9, for the share of the bound. A filter is a substring of
 // the line that is printed. Winograd's share is of the direct algorithm's work, so it may exceed 100%.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 
 #include "conv_harness.h"
 #include "cpu/conv/candidates.h"
@@ -56,24 +57,40 @@ constexpr Layer kLayers[] = {
     {"s4 expand", 512, 7, 2048, 1, 1, 0, 3, true},
 };
 
+size_t coldBytes = 0;  // written before each timed run, to push weights out of the caches
+
+// Processor time, so that other processes on the machine count for little.
+double threadSeconds() {
+#if defined(CLOCK_THREAD_CPUTIME_ID)
+  timespec now;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return double(now.tv_sec) + 1e-9 * double(now.tv_nsec);
+#else
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+#endif
+}
+
+// Of the slowest thread.
 double secondsOf(ConvRun& run, int threads) {
-  using Clock = std::chrono::steady_clock;
-  // Threads are started outside the timed part and meet at a barrier.
   Barrier barrier(threads);
-  double seconds = 0;
+  std::vector<double> seconds(threads);
   auto body = [&](int thread) {
     run.runThread(thread);
     barrier.wait();
-    const auto begin = Clock::now();
-    run.runThread(thread);
+    if (coldBytes > 0 && thread == 0) {
+      static std::vector<char> cold(coldBytes);
+      for (size_t i = 0; i < cold.size(); i += 64) cold[i]++;
+    }
     barrier.wait();
-    if (thread == 0) seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+    const double begin = threadSeconds();
+    run.runThread(thread);
+    seconds[thread] = threadSeconds() - begin;
   };
   std::vector<std::thread> others;
   for (int t = 1; t < threads; ++t) others.emplace_back(body, t);
   body(0);
   for (std::thread& other : others) other.join();
-  return seconds;
+  return *std::max_element(seconds.begin(), seconds.end());
 }
 
 }  // namespace
@@ -94,6 +111,8 @@ int main(int argc, char** argv) {
       rounds = std::atoi(value);
     else if (word == "--peak")
       peak = std::atof(value);
+    else if (word == "--cold")
+      coldBytes = size_t(std::atoi(value)) << 20;
     else if (word == "--isa")
       isaOption = value;
     else {

@@ -7,6 +7,7 @@ import { loadBinding } from '../native/load.js'
 import { ResNet } from '../resnet.js'
 import { packageRoot } from '../root.js'
 import { asJson, type ExitCode, exitCode } from './exit.js'
+import { print } from './output.js'
 import { packageVersion } from './version.js'
 
 interface SelfTest {
@@ -36,7 +37,7 @@ interface Report {
 /** `resnet doctor`: what this machine and this installation offer, and whether they work. */
 export async function doctor(options: { json?: boolean }): Promise<ExitCode> {
   const report = await examine()
-  process.stdout.write(options.json ? `${JSON.stringify(report)}\n` : text(report))
+  await print(options.json ? `${JSON.stringify(report)}\n` : text(report))
   return report.ok ? exitCode.ok : exitCode.someFailed
 }
 

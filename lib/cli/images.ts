@@ -33,8 +33,6 @@ export async function overImages<T>(
   options: ImageOptions,
   command: ImageCommand<T>,
 ): Promise<ExitCode> {
-  const output = await openOutput(options.output)
-  if (output === undefined) return exitCode.usage
   if (options.model === undefined) complain(embeddedNote)
   const interrupt = new AbortController()
   const onInterrupt = () => interrupt.abort(new Error('interrupted'))
@@ -44,21 +42,30 @@ export async function overImages<T>(
     const model = await load(options, interrupt.signal)
     if (model === undefined) return interrupt.signal.aborted ? exitCode.interrupted : exitCode.noModel
     try {
-      const failures = await processAll(
-        model,
-        await expandInputs(names),
-        options,
-        command,
-        output,
-        interrupt.signal,
-      )
-      if (interrupt.signal.aborted) return exitCode.interrupted
-      return failures > 0 ? exitCode.someFailed : exitCode.ok
+      return await withModel(model, names, options, command, interrupt.signal)
     } finally {
       await model.dispose()
     }
   } finally {
     process.off('SIGINT', onInterrupt)
+  }
+}
+
+async function withModel<T>(
+  model: ResNet,
+  names: string[],
+  options: ImageOptions,
+  command: ImageCommand<T>,
+  signal: AbortSignal,
+): Promise<ExitCode> {
+  // Opened only now: a model that cannot be loaded leaves an earlier run's file as it is.
+  const output = await openOutput(options.output)
+  if (output === undefined) return exitCode.usage
+  try {
+    const failures = await processAll(model, await expandInputs(names), options, command, output, signal)
+    if (signal.aborted) return exitCode.interrupted
+    return failures > 0 ? exitCode.someFailed : exitCode.ok
+  } finally {
     await output.end()
   }
 }
@@ -101,7 +108,8 @@ async function processAll<T>(
   }
   for await (const [input, outcome] of inOrder(inputs, work)) {
     if (signal.aborted || output.closed) break
-    progress.clear()
+    const complains = outcome.status === 'rejected' && !options.json
+    if (output.isTerminal || complains) progress.clear()
     if (outcome.status === 'rejected') {
       failures += 1
       const error = asJson(outcome.reason)

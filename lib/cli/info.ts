@@ -5,6 +5,7 @@ import { addon, native } from '../native/call.js'
 import { ResNet } from '../resnet.js'
 import { type Located, locate } from '../weights/source.js'
 import { asJson, complain, type ExitCode, exitCode } from './exit.js'
+import { print } from './output.js'
 
 interface Info {
   file: string
@@ -29,7 +30,7 @@ export async function info(checkpoint: string, options: { json?: boolean }): Pro
     complain(`resnet: the model could not be loaded (${code}).\n${message}`)
     return exitCode.noModel
   }
-  process.stdout.write(options.json ? `${JSON.stringify(found)}\n` : text(found))
+  await print(options.json ? `${JSON.stringify(found)}\n` : text(found))
   return exitCode.ok
 }
 

@@ -64,3 +64,10 @@ export class Output {
     }
   }
 }
+
+/** One piece of text to standard output. */
+export async function print(text: string): Promise<void> {
+  const output = await Output.open()
+  await output.write(text)
+  await output.end()
+}

@@ -1,8 +1,8 @@
-import { setImmediate as nextTurn } from 'node:timers/promises'
 import sharp, { type Metadata, type Sharp, type SharpOptions } from 'sharp'
 import { invalidArgument, ResNetError } from '../errors.js'
+import { convertColours } from './colour.js'
 import { type Extent, type Geometry, planGeometry } from './geometry.js'
-import { type Pixels, resample } from './resample.js'
+import { type Pixels, resample, resampleWork } from './resample.js'
 import {
   defaultImageLimits,
   describeImage,
@@ -10,6 +10,7 @@ import {
   type ImageSource,
   readSource,
 } from './source.js'
+import { rowByRow } from './turns.js'
 import type { ImageInput, PreprocessedImage, Preprocessing, PreprocessOptions } from './types.js'
 
 export interface DecodeOptions extends PreprocessOptions {
@@ -29,8 +30,8 @@ interface Job {
   signal?: AbortSignal
 }
 
-/** How many pixels are normalised before other JavaScript may run: about a millisecond's worth. */
-const pixelsPerTurn = 1 << 18
+/** Multiply-adds that are done here rather than by libvips: below a millisecond's worth. */
+const smallWork = 1 << 18
 
 /**
  * Reads one image and makes it the network's input: decode, resize, centre crop, (x / 255 − mean) / std.
@@ -171,16 +172,22 @@ function checkPixels(width: number, height: number, verb: string, { limits, name
 }
 
 /**
- * Resizes to the exact size, then cuts the window out: the other order changes the pixels at its border. Shrinking is
- * libvips' (within a level on average of Pillow's), whatever enlarges is resampled here, exactly.
+ * Resizes to the exact size, then cuts the window out: the other order changes the pixels at its border.
+ *
+ * libvips shrinks, in its own threads, to within a level on average of Pillow; when it enlarges it centres pixels
+ * differently and is several levels off. So what enlarges is resampled here, exactly, and what is small too.
  */
 async function shape(image: Sharp, size: Extent, geometry: Geometry, job: Job): Promise<Pixels> {
   const { resized, x, y } = geometry
-  const { resize, interpolation } = job.preset
-  if (resized.width > size.width || resized.height > size.height) {
-    return resample(await toPixels(image, job), geometry, interpolation)
+  const { interpolation } = job.preset
+  const channels = job.preset.mean.length
+  const enlarges = resized.width > size.width || resized.height > size.height
+  const resizes = resized.width !== size.width || resized.height !== size.height
+  if (enlarges || (resizes && resampleWork(size, geometry, interpolation) <= smallWork)) {
+    const pixels = await convertColours(await toPixels(image, job), channels, job.signal)
+    return resample(pixels, geometry, interpolation, job.signal)
   }
-  if (resize !== null) {
+  if (resizes) {
     image.resize(resized.width, resized.height, {
       fit: 'fill',
       kernel: interpolation === 'bilinear' ? 'linear' : 'cubic',
@@ -191,7 +198,7 @@ async function shape(image: Sharp, size: Extent, geometry: Geometry, job: Job): 
   if (x.length !== resized.width || y.length !== resized.height) {
     image.extract({ left: x.from, top: y.from, width: x.length, height: y.length })
   }
-  return toPixels(image, job)
+  return convertColours(await toPixels(image, job), channels, job.signal)
 }
 
 /** [H, W, channels] 8-bit → [C, H, W] float32, zeros (before normalising) around a window larger than the image. */
@@ -205,14 +212,11 @@ async function normalise(pixels: Pixels, geometry: Geometry, job: Job): Promise<
       data.fill(table[0] as number, c * height * width, (c + 1) * height * width)
     })
   }
-  const rowsPerTurn = Math.max(1, Math.floor(pixelsPerTurn / pixels.width))
-  for (let row = 0; row < pixels.height; row += 1) {
-    if (row > 0 && row % rowsPerTurn === 0) {
-      await nextTurn()
-      job.signal?.throwIfAborted()
-    }
-    normaliseRow(pixels, row, data, (geometry.y.to + row) * width + geometry.x.to, height * width, tables)
+  const fill = (row: number) => {
+    const offset = (geometry.y.to + row) * width + geometry.x.to
+    normaliseRow(pixels, row, data, offset, height * width, tables)
   }
+  await rowByRow(pixels.height, pixels.width * channels, fill, job.signal)
   return { data, height, width, channels }
 }
 
@@ -225,46 +229,19 @@ function normalisingTable(mean: number, std: number): Float32Array {
 }
 
 function normaliseRow(
-  pixels: Pixels,
+  { data, width, channels }: Pixels,
   row: number,
   target: Float32Array,
   offset: number,
   plane: number,
   tables: Float32Array[],
 ): void {
-  const { data, width, channels } = pixels
-  const [red, green = red, blue = red] = tables as [Float32Array, Float32Array?, Float32Array?]
-  for (let x = 0, at = row * width * channels; x < width; x += 1, at += channels) {
-    let r = data[at] as number
-    let g = r
-    let b = r
-    if (channels >= 3) {
-      g = data[at + 1] as number
-      b = data[at + 2] as number
+  tables.forEach((table, c) => {
+    // A grey image gives all channels of the network the same levels.
+    let from = row * width * channels + (channels === 1 ? 0 : c)
+    const start = c * plane + offset
+    for (let to = start; to < start + width; to += 1, from += channels) {
+      target[to] = table[data[from] as number] as number
     }
-    if (channels === 4) {
-      const white = 255 - (data[at + 3] as number)
-      r = white - scaled(r, white)
-      g = white - scaled(g, white)
-      b = white - scaled(b, white)
-    }
-    if (tables.length === 1) {
-      target[offset + x] = red[luma(r, g, b)] as number
-    } else {
-      target[offset + x] = red[r] as number
-      target[offset + plane + x] = green[g] as number
-      target[offset + 2 * plane + x] = blue[b] as number
-    }
-  }
-}
-
-/** a · b / 255, rounded: PIL's MULDIV255. */
-function scaled(a: number, b: number): number {
-  const product = a * b + 128
-  return ((product >> 8) + product) >> 8
-}
-
-/** ITU-R 601 in 16 bits of precision: PIL's convert('L'). */
-function luma(r: number, g: number, b: number): number {
-  return (r * 19595 + g * 38470 + b * 7471 + 0x8000) >> 16
+  })
 }

@@ -5,11 +5,11 @@ import { invalidArgument, ResNetError } from '../errors.js'
 import type { ImageInput, RawPixels } from './types.js'
 
 export interface ImageLimits {
-  /** Width × height of the encoded image and of the resized one; the default is where Pillow refuses an image. */
+  /** Width × height of the encoded image and of the resized one. Default 178,956,970, where Pillow refuses too. */
   maxPixels: number
-  /** Of an http(s) answer. */
+  /** Of an http(s) answer. Default 64 MiB. */
   maxUrlBytes: number
-  /** From the request to the last byte. */
+  /** From the request to the last byte. Default 30,000. */
   urlTimeoutMs: number
 }
 

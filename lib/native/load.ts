@@ -20,30 +20,30 @@ export function loadBinding(): Binding {
 
 /** The same from any folder that looks like the package's, without a memory. */
 export function load(root: string): Binding {
-  const refusals: string[] = []
-  for (const file of candidates(root, refusals)) {
+  const { file, refusals } = find(root)
+  if (file !== undefined) {
     try {
       return require(file) as Binding
     } catch (error) {
+      // Not passed over for another: whoever built it wants to know.
       refusals.push(`${file}: ${firstLine(error)}`)
     }
   }
-  const error = new Error(explain(root, refusals))
-  throw Object.assign(error, { code: 'ERR_RESNET_UNAVAILABLE' })
+  throw Object.assign(new Error(explain(root, refusals)), { code: 'ERR_RESNET_UNAVAILABLE' })
 }
 
-function candidates(root: string, refusals: string[]): string[] {
-  const built = path.join(root, 'build', 'Release', 'resnet.node')
-  const found = existsSync(built) ? [built] : []
-  if (found.length === 0) refusals.push(`${built}: not there`)
+/** node-gyp-build's order: RESNET_PREBUILD, build/Release, prebuilds. */
+function find(root: string): { file?: string; refusals: string[] } {
   try {
-    // A development build comes first in its order too; asked for one, it never looks at the prebuilt ones.
-    const packed = nodeGypBuild.path(root)
-    if (!found.includes(packed)) found.push(packed)
+    return { file: nodeGypBuild.path(root), refusals: [] }
   } catch {
-    refusals.push(`${path.join(root, 'prebuilds', platform())}: no binary for this platform`)
+    return {
+      refusals: [
+        `${path.join(root, 'build', 'Release', 'resnet.node')}: not there`,
+        `${path.join(root, 'prebuilds', platform())}: no binary for this platform`,
+      ],
+    }
   }
-  return found
 }
 
 function explain(root: string, refusals: string[]): string {

@@ -1,3 +1,4 @@
+#include "core/parameters.h"
 #include "core/plan.h"
 #include "cpu/isa.h"
 #include "glue/arguments.h"
@@ -41,6 +42,7 @@ Result<std::shared_ptr<ProgramBox>> compileNow(const CompileRequest& request) {
   if (request.control->stop()) return Status::aborted();
   Result<Plan> plan = parsePlan(request.plan);
   if (!plan.ok()) return plan.takeStatus();
+  RESNET_RETURN_IF_ERROR(checkParameters(plan.value(), *request.weights));
   auto box = std::make_shared<ProgramBox>();
   box->maxBatch = request.options.maxBatch;
   readPorts(plan.value(), *box);

@@ -14,9 +14,9 @@ const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
 /** Spread over a run's duration, the same every time. */
 const delay = (i) => (i * 7) % 40
 
-async function makeLane(seed = 1) {
+async function makeLane(seed = 1, plan = heavy) {
   const binding = load()
-  const program = await compile(binding, heavy, formulaWeights(binding, heavy, seed))
+  const program = await compile(binding, plan, formulaWeights(binding, plan, seed))
   return program.createLane()
 }
 function run(lane, input = view(), output = view()) {
@@ -43,6 +43,7 @@ async function startWorker(name) {
   worker.on('error', (error) => {
     throw error
   })
+  worker.exited = new Promise((resolve) => worker.once('exit', resolve))
   worker.firstMessage = await new Promise((resolve) => worker.once('message', resolve))
   return worker
 }
@@ -71,7 +72,8 @@ async function terminateRunsSeen() {
 /** Sums of both models' results for the same input, in a fixed order. */
 async function twoModels() {
   const input = view().map((_, i) => ((i * 2654435761) % 1000) / 1000)
-  const lanes = [await makeLane(1), await makeLane(2)]
+  const plan = convPlan({ size: 64, channels: 64, depth: 6 })
+  const lanes = [await makeLane(1, plan), await makeLane(2, plan)]
   const outputs = []
   for (let round = 0; round < 3; round++)
     outputs.push(...(await Promise.all(lanes.map((lane) => run(lane, input)))))
@@ -159,7 +161,7 @@ const scenarios = {
     const binding = load()
     for (let i = 0; i < times; i++) {
       const worker = await startWorker('work-exit')
-      await new Promise((resolve) => worker.once('exit', resolve))
+      await worker.exited
     }
     report({ left: binding.counters() })
   },

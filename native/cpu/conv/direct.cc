@@ -38,6 +38,9 @@ struct Lines {
   int tilesPerLine = 1;
   bool paired = false;  // short lines: one tile takes two of them
 
+  int largestTile() const {
+    return paired ? 2 * length : (length + tilesPerLine - 1) / tilesPerLine;
+  }
   int tiles(int images) const {
     const int lines = images * perImage;
     return paired ? (lines + 1) / 2 : lines * tilesPerLine;
@@ -159,8 +162,16 @@ void DirectKernel::run(const Work& work) const noexcept {
   const double tileBytes = inputBytesPerPixel_ * std::min(lines_.length, kernels_.maxRows);
   const double panelBytes = 4.0 * double(plan_.weightFloats) / panels;
   const double unitCycles = panelBytes / 4 / n * kernels_.maxRows * n / 16;
-  const Share share =
-      chooseShare({work.threads, tiles, panels, unitCycles, tileBytes, panelBytes}, work.thread);
+  SplitWork split;
+  split.threads = work.threads;
+  split.tiles = tiles;
+  split.panels = panels;
+  split.allTiles = double(work.images) * out_.h * out_.w / kernels_.maxRows;
+  split.largestTile = double(lines_.largestTile()) / kernels_.maxRows;
+  split.unitCycles = unitCycles;
+  split.tileBytes = tileBytes;
+  split.panelBytes = panelBytes;
+  const Share share = chooseShare(split, work.thread);
 
   if (out_.halo > 0) {
     const Range blocks = shareOf(work.images * out_.blocks(), work.thread, work.threads);

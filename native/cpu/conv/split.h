@@ -9,11 +9,15 @@
 
 namespace resnet::cpu {
 
+// Cycles that a thread spends: once per tile of its share (fetching its pixels, some from another core's cache), once per
+// panel (streaming its weights, hidden behind the panel's arithmetic), and on every tile with every panel.
 struct SplitWork {
   int threads = 1;
-  int tiles = 1, panels = 1;  // units of work: one tile with one panel
-  double unitCycles = 1;
-  double tileBytes = 0, panelBytes = 0;  // read per tile and per panel
+  int tiles = 1, panels = 1;
+  double largestTile = 1, allTiles = 1;  // in units of a tile of all rows
+  double unitCycles = 1;                 // one full tile with one panel
+  double tileBytes = 0, panelBytes = 0;
+  double tileCycles = 0;  // beside the fetching
 };
 
 struct Share {
@@ -24,16 +28,18 @@ struct Share {
 // weights when reading them costs more (stage 4 at batch 1), both on machines with many threads.
 // Depends on the arguments only.
 inline Share chooseShare(const SplitWork& work, int thread) {
-  constexpr double kBytesPerCycle = 12;  // from the shared cache or memory, per thread
+  constexpr double kPixelBytesPerCycle = 4, kWeightBytesPerCycle = 8;
   int bestPanelShares = 1;
   double bestCost = 0;
   for (int panelShares = 1; panelShares <= work.threads; ++panelShares) {
     if (work.threads % panelShares != 0) continue;
     const int tileShares = work.threads / panelShares;
-    const double tiles = (work.tiles + tileShares - 1) / tileShares;
+    const double tiles =
+        std::min((work.tiles + tileShares - 1) / tileShares * work.largestTile, work.allTiles);
     const double panels = (work.panels + panelShares - 1) / panelShares;
-    const double cost = tiles * panels * work.unitCycles +
-                        (tiles * work.tileBytes + panels * work.panelBytes) / kBytesPerCycle;
+    const double cost =
+        tiles * (work.tileCycles + work.tileBytes / kPixelBytesPerCycle) +
+        panels * std::max(tiles * work.unitCycles, work.panelBytes / kWeightBytesPerCycle);
     if (panelShares == 1 || cost < bestCost) {
       bestCost = cost;
       bestPanelShares = panelShares;

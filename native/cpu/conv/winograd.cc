@@ -6,6 +6,7 @@
 // bound: compute, (m+2)^2 / (9 m^2) of the direct multiply-adds (m = 4: 1/4, m = 2: 4/9) plus the transforms; reads
 // (m+2)^2 / 9 times the weights, which decides at small batches
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "cpu/conv/candidates.h"
@@ -18,10 +19,11 @@
 namespace resnet::cpu {
 namespace {
 
-constexpr size_t kTileBlockBytes = 300 << 10;     // V of one thread's block of tiles
-constexpr size_t kSharedBytes = size_t(8) << 20;  // V of all tiles, when threads share it
-constexpr double kSharedWeightBytes =
-    double(4 << 20);  // from here on weights are read once, by sharing V
+// V of one thread's block of tiles: it stays in L2 beside a panel of products, unless the weights come from memory; then
+// reading them once counts for more.
+constexpr size_t kBlockBytes = 300 << 10, kLargeBlockBytes = size_t(4) << 20;
+constexpr size_t kLargeWeightBytes = size_t(4) << 20;
+constexpr double kTransformCycles = 200;  // one tile, one channel block, either direction
 
 const WinogradTransforms& transformsOf(Isa isa, int m) {
 #if RESNET_X64
@@ -59,23 +61,16 @@ class WinogradKernel final : public Kernel {
     if (residual_ != kNoValue) residualLayout_ = context.layout(residual_);
     tilesX_ = ceilDiv(out_.w, m);
     tilesPerImage_ = ceilDiv(out_.h, m) * tilesX_;
-    const int batchTiles = tilesPerImage_ * context.query.batch;
     const size_t tileBytes = sizeof(float) * kValues * in_.blocks() * kBlock;
-    auto wholeRows = [this](size_t tiles) {
-      return std::max<int>(1, int(tiles) / kernels_.maxRows) * kernels_.maxRows;
-    };
-    blockTiles_ = std::min(wholeRows(kTileBlockBytes / tileBytes), batchTiles);
-    sharedTiles_ = std::min(wholeRows(kSharedBytes / tileBytes), batchTiles);
-    shares_ =
-        context.query.threads > 1 && (4.0 * double(panelFloats_) * panels_ >= kSharedWeightBytes ||
-                                      batchTiles < 2 * kernels_.maxRows * context.query.threads);
+    const bool largeWeights = sizeof(float) * panelFloats_ * panels_ > kLargeWeightBytes;
+    const int fitting = int((largeWeights ? kLargeBlockBytes : kBlockBytes) / tileBytes);
+    blockTiles_ = std::min(std::max(1, fitting / kernels_.maxRows) * kernels_.maxRows,
+                           tilesPerImage_ * context.query.batch);
   }
 
   size_t scratchFloats() const override {
-    return shares_ ? productFloats(sharedTiles_)
-                   : inputFloats(blockTiles_) + productFloats(blockTiles_);
+    return inputFloats(blockTiles_) + productFloats(blockTiles_);
   }
-  size_t sharedFloats() const override { return shares_ ? inputFloats(sharedTiles_) : 0; }
   size_t weightBytes() const override { return packed_->bytes; }
   void run(const Work& work) const noexcept override;
 
@@ -85,14 +80,11 @@ class WinogradKernel final : public Kernel {
   size_t inputFloats(int tiles) const { return kValues * inputPitch(tiles); }
   size_t productFloats(int tiles) const { return kValues * productPitch(tiles); }
 
-  void runAlone(const Work& work) const noexcept;
-  void runShared(const Work& work) const noexcept;
-  // V of tiles [firstTile, firstTile + tiles), channel block b; `v` starts at the block's first tile.
+  void runBlock(const Work& work, Range tiles, Range panels) const;
+  // V of one tile and channel block.
   void transformInput(const Work& work, int block, int tile, float* v, size_t pitch) const;
-  // Rows [rows.begin, rows.end) of the block of `tiles` tiles that starts at firstTile.
-  void multiply(const float* v, int tiles, Range rows, int panel, float* products) const;
-  void transformOutput(const Work& work, int firstTile, int tiles, Range rows, int panel,
-                       const float* products) const;
+  void multiply(const float* v, int tiles, int panel, float* products) const;
+  void transformOutput(const Work& work, Range tiles, int panel, const float* products) const;
 
   struct TilePlace {
     int image, y, x;  // of the first output pixel
@@ -113,8 +105,7 @@ class WinogradKernel final : public Kernel {
   const size_t panelFloats_;
   const std::shared_ptr<const PackedBuffer> packed_;
   int tilesX_ = 1, tilesPerImage_ = 1;
-  int blockTiles_ = 1, sharedTiles_ = 1;
-  bool shares_ = false;
+  int blockTiles_ = 1;
 };
 
 template <int m>
@@ -126,68 +117,45 @@ void WinogradKernel<m>::run(const Work& work) const noexcept {
       zeroHalo(out_, work.view(output_).image(i / out_.blocks()), block, block + 1);
     }
   }
-  if (shares_) {
-    runShared(work);
-  } else {
-    runAlone(work);
-  }
-}
-
-// Every thread takes its own tiles through all three stages; V and the products stay in its L2.
-template <int m>
-void WinogradKernel<m>::runAlone(const Work& work) const noexcept {
-  const Range mine = shareOf(work.images * tilesPerImage_, work.thread, work.threads);
+  const int tiles = work.images * tilesPerImage_;
+  SplitWork split;
+  split.threads = work.threads;
+  split.tiles = ceilDiv(tiles, kernels_.maxRows);
+  split.panels = panels_;
+  split.allTiles = double(tiles) / kernels_.maxRows;
+  split.largestTile = double(ceilDiv(tiles, split.tiles)) / kernels_.maxRows;
+  split.unitCycles =
+      kernels_.maxRows * (double(panelFloats_) / 16 + kTransformCycles * kernels_.panel / kBlock);
+  split.tileBytes = 4.0 * kernels_.maxRows * m * m * in_.c;
+  split.panelBytes = 4.0 * double(panelFloats_);
+  split.tileCycles = kernels_.maxRows * in_.blocks() * kTransformCycles;
+  const Share share = chooseShare(split, work.thread);
+  const Range mine = {shareOf(tiles, share.tiles.begin, split.tiles).begin,
+                      shareOf(tiles, share.tiles.end, split.tiles).begin};
   const int blocks = ceilDiv(mine.end - mine.begin, blockTiles_);
   for (int i = 0; i < blocks; ++i) {
     const Range block = shareOf(mine.end - mine.begin, i, blocks);
-    const int first = mine.begin + block.begin, tiles = block.end - block.begin;
-    float* v = work.scratch;
-    float* products = v + inputFloats(tiles);
-    const size_t pitch = inputPitch(tiles);
-    for (int b = 0; b < in_.blocks(); ++b) {
-      for (int t = 0; t < tiles; ++t) {
-        transformInput(work, b, first + t, v + (size_t(b) * tiles + t) * kBlock, pitch);
-      }
-    }
-    for (int p = 0; p < panels_; ++p) {
-      multiply(v, tiles, {0, tiles}, p, products);
-      transformOutput(work, first, tiles, {0, tiles}, p, products);
-    }
+    runBlock(work, {mine.begin + block.begin, mine.begin + block.end}, share.panels);
   }
 }
 
-// All threads transform the input together, then each takes its own output channels: weights are read once.
+// Threads that share tiles but not panels each transform the input for themselves: to fetch V from another core's cache
+// takes longer, several times so when the two cores have no cache in common.
 template <int m>
-void WinogradKernel<m>::runShared(const Work& work) const noexcept {
-  const int total = work.images * tilesPerImage_, blocks = ceilDiv(total, sharedTiles_);
-  for (int i = 0; i < blocks; ++i) {
-    const Range block = shareOf(total, i, blocks);
-    const int tiles = block.end - block.begin;
-    const size_t pitch = inputPitch(tiles);
-    if (i > 0) work.barrier->wait();
-    const Range inputs = shareOf(in_.blocks() * tiles, work.thread, work.threads);
-    for (int j = inputs.begin; j < inputs.end; ++j) {
-      transformInput(work, j / tiles, block.begin + j % tiles, work.shared + size_t(j) * kBlock,
-                     pitch);
+void WinogradKernel<m>::runBlock(const Work& work, Range tiles, Range panels) const {
+  if (panels.begin >= panels.end) return;
+  const int count = tiles.end - tiles.begin;
+  float* v = work.scratch;
+  float* products = v + inputFloats(count);
+  for (int b = 0; b < in_.blocks(); ++b) {
+    for (int t = 0; t < count; ++t) {
+      transformInput(work, b, tiles.begin + t, v + (size_t(b) * count + t) * kBlock,
+                     inputPitch(count));
     }
-    work.barrier->wait();
-    const double rows = std::min(tiles, kernels_.maxRows);
-    SplitWork split;
-    split.threads = work.threads;
-    split.tiles = ceilDiv(tiles, kernels_.maxRows);
-    split.panels = panels_;
-    split.panelBytes = 4.0 * double(panelFloats_);
-    split.tileBytes = 4.0 * kValues * in_.blocks() * kBlock * rows;
-    split.unitCycles = double(panelFloats_) * rows / 16;
-    const Share share = chooseShare(split, work.thread);
-    const Range mine{
-        shareOf(tiles, share.tiles.begin, split.tiles).begin,
-        share.tiles.end == 0 ? 0 : shareOf(tiles, share.tiles.end - 1, split.tiles).end};
-    if (mine.begin >= mine.end) continue;
-    for (int p = share.panels.begin; p < share.panels.end; ++p) {
-      multiply(work.shared, tiles, mine, p, work.scratch);
-      transformOutput(work, block.begin, tiles, mine, p, work.scratch);
-    }
+  }
+  for (int p = panels.begin; p < panels.end; ++p) {
+    multiply(v, count, p, products);
+    transformOutput(work, tiles, p, products);
   }
 }
 
@@ -218,13 +186,11 @@ void WinogradKernel<m>::transformInput(const Work& work, int block, int tile, fl
 }
 
 template <int m>
-void WinogradKernel<m>::multiply(const float* v, int tiles, Range rows, int panel,
-                                 float* products) const {
+void WinogradKernel<m>::multiply(const float* v, int tiles, int panel, float* products) const {
   constexpr int kMaxBlocks = 256;
   ptrdiff_t steps[kMaxBlocks];
   const size_t vPitch = inputPitch(tiles), pPitch = productPitch(tiles);
-  const int n = kernels_.panel, count = rows.end - rows.begin,
-            parts = ceilDiv(count, kernels_.maxRows);
+  const int n = kernels_.panel, parts = ceilDiv(tiles, kernels_.maxRows);
   for (int b = 0; b < in_.blocks(); ++b) steps[b] = ptrdiff_t(b) * tiles * kBlock;
   TileArgs args;
   args.steps = steps;
@@ -234,8 +200,8 @@ void WinogradKernel<m>::multiply(const float* v, int tiles, Range rows, int pane
   for (int f = 0; f < kValues; ++f) {
     args.w = packed_->data + panel * panelFloats_ + size_t(f) * in_.blocks() * kBlock * n;
     for (int part = 0; part < parts; ++part) {
-      const Range r = shareOf(count, part, parts);
-      const size_t row = size_t(rows.begin + r.begin) * kBlock;
+      const Range r = shareOf(tiles, part, parts);
+      const size_t row = size_t(r.begin) * kBlock;
       args.a0 = args.a1 = v + f * vPitch + row;
       args.y0 = args.y1 = products + f * pPitch + row;
       kernels_.run(r.end - r.begin, r.end - r.begin, args);
@@ -244,21 +210,22 @@ void WinogradKernel<m>::multiply(const float* v, int tiles, Range rows, int pane
 }
 
 template <int m>
-void WinogradKernel<m>::transformOutput(const Work& work, int firstTile, int tiles, Range rows,
-                                        int panel, const float* products) const {
+void WinogradKernel<m>::transformOutput(const Work& work, Range tiles, int panel,
+                                        const float* products) const {
+  const int count = tiles.end - tiles.begin;
   const int perPanel = kernels_.panel / kBlock, firstBlock = panel * perPanel;
   const int blocks = std::min(perPanel, out_.blocks() - firstBlock);
   const float* shifts = packed_->data + panels_ * panelFloats_;
   WinogradOutput args;
-  args.pitch = ptrdiff_t(productPitch(tiles));
+  args.pitch = ptrdiff_t(productPitch(count));
   args.yRowPitch = ptrdiff_t(out_.rowPitch());
   args.residualRowPitch = ptrdiff_t(residualLayout_.rowPitch());
   args.relu = relu_;
   for (int b = 0; b < blocks; ++b) {
     args.shift = shifts + size_t(firstBlock + b) * kBlock;
-    for (int t = rows.begin; t < rows.end; ++t) {
-      const TilePlace at = place(firstTile + t);
-      args.products = products + (size_t(b) * tiles + t) * kBlock;
+    for (int t = 0; t < count; ++t) {
+      const TilePlace at = place(tiles.begin + t);
+      args.products = products + (size_t(b) * count + t) * kBlock;
       args.y = work.view(output_).image(at.image) + out_.at(firstBlock + b, at.y, at.x);
       if (residual_ != kNoValue) {
         args.residual =
@@ -337,8 +304,47 @@ class WinogradConv final : public Candidate {
   std::string refuseSlow(const StepQuery& query) const;
 };
 
+// Cycles of one thread for a product of `rows` pixels or tiles with [depth][k] weights that are read from memory.
+double productCycles(const StepQuery& query, double rows, double depth, double k) {
+  constexpr double kBytesPerCycle = 10, kLatencyCycles = 4, kCallCycles = 60;
+  const Microkernels& kernels = microkernels(query.isa);
+  const double tiles = std::ceil(rows / kernels.maxRows), panels = std::ceil(k / kernels.panel);
+  const double step = std::max(rows / tiles * kernels.panel / 16, kLatencyCycles);
+  const double compute = tiles * panels * (depth * step + kCallCycles);
+  return std::max(compute / query.threads,
+                  4 * depth * k / kBytesPerCycle / std::min(query.threads, 2));
+}
+
+// The model behind the choice; it agreed with measurements on Zen 4 for all 3x3 layers of ResNet-18 and -50, alone and in
+// the network, with one and two threads, batch 1 and 8.
+double winogradCycles(const StepQuery& query, int m) {
+  const ConvStep& step = convOf(query);
+  const ValueInfo &in = query.value(step.input), &out = query.value(step.output);
+  const double c = ceilDiv(in.c, kBlock) * kBlock, values = (m + 2) * (m + 2);
+  const double tiles = double(query.batch) * ceilDiv(out.h, m) * ceilDiv(out.w, m);
+  return values * productCycles(query, tiles, c, step.k) +
+         tiles * (c + step.k) / kBlock * kTransformCycles / query.threads;
+}
+
+double directCycles(const StepQuery& query) {
+  const ConvStep& step = convOf(query);
+  const ValueInfo &in = query.value(step.input), &out = query.value(step.output);
+  const double c = ceilDiv(in.c, kBlock) * kBlock;
+  return productCycles(query, double(query.batch) * out.h * out.w, 9 * c, step.k);
+}
+
+// It must gain a tenth at least, since it takes more memory and rounds a little more.
 template <int m>
-std::string WinogradConv<m>::refuseSlow(const StepQuery&) const {
+std::string WinogradConv<m>::refuseSlow(const StepQuery& query) const {
+  const double mine = winogradCycles(query, m), direct = directCycles(query);
+  auto percent = [](double part, double whole) {
+    return std::to_string(int(100 * part / whole)) + "%";
+  };
+  if (mine > 0.9 * direct) return "estimated at " + percent(mine, direct) + " of direct's time";
+  if (m == 4) {
+    const double small = winogradCycles(query, 2);
+    if (mine > small) return "estimated at " + percent(mine, small) + " of f2x2's time";
+  }
   return {};
 }
 

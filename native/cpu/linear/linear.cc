@@ -57,9 +57,16 @@ void LinearKernel::run(const Work& work) const noexcept {
   const int rows = kernels_.maxRows, n = kernels_.panel;
   const int tiles = (work.images + rows - 1) / rows;
   const double panelBytes = 4.0 * in_.blocks() * kBlock * n;
-  const Share share = chooseShare({work.threads, tiles, int(plan_.panels.size()),
-                                   panelBytes / 4 / 16 * rows, 4.0 * in_.c * rows, panelBytes},
-                                  work.thread);
+  SplitWork split;
+  split.threads = work.threads;
+  split.tiles = tiles;
+  split.panels = int(plan_.panels.size());
+  split.allTiles = double(work.images) / rows;
+  split.largestTile = double((work.images + tiles - 1) / tiles) / rows;
+  split.unitCycles = panelBytes / 4 / 16 * rows;
+  split.tileBytes = 4.0 * in_.c * rows;
+  split.panelBytes = panelBytes;
+  const Share share = chooseShare(split, work.thread);
   if (work.thread == 0) {
     for (int i = 0; i < work.images; ++i) zeroHalo(out_, y.image(i));
   }
