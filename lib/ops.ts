@@ -351,7 +351,7 @@ export async function basicBlock(
  * downsample.1.* where the shape changes.
  * @throws ERR_RESNET_INVALID_ARGUMENT; the signal's reason.
  * @example
- * const y = await ops.bottleneck(x, { 'conv1.weight': weight, 'bn1.weight': scale }, { stride: 2 })
+ * const y = await ops.bottleneck(x, parameters, { stride: 2 })
  */
 export async function bottleneck(
   x: Tensor,

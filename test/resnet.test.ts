@@ -1,6 +1,10 @@
+import { spawnSync } from 'node:child_process'
+import { getEventListeners } from 'node:events'
+import path from 'node:path'
 import sharp from 'sharp'
 import { models, ResNet, ResNetError, Tensor } from '../lib/index.js'
 import { loadBinding } from '../lib/native/load.js'
+import { packageRoot } from '../lib/root.js'
 import { safetensors } from './support/safetensors.js'
 import { parameters, small, smallOptions } from './support/small-network.js'
 
@@ -283,6 +287,22 @@ describe('abort', () => {
     await expect(running).rejects.toBe(reason)
     expect(performance.now() - start).toBeLessThan(whole * 0.8)
     await slow.dispose()
+  })
+
+  test('one signal for many calls leaves no listeners and no warning', async () => {
+    const { signal } = new AbortController()
+    await Promise.all(Array.from({ length: 30 }, () => model.forward(images(1), { signal })))
+    expect(getEventListeners(signal, 'abort')).toEqual([])
+    // Warnings go to the real process, which a test of jest cannot listen to.
+    const program = `
+      const { ResNet, Tensor } = require(${JSON.stringify(path.join(packageRoot, 'dist'))})
+      ResNet.create(${JSON.stringify(smallOptions)}).then(async (model) => {
+        const { signal } = new AbortController()
+        const x = Tensor.from(new Float32Array(192), [1, 3, 8, 8])
+        await Promise.all(Array.from({ length: 30 }, () => model.forward(x, { signal })))
+      })`
+    const { status, stderr } = spawnSync(process.execPath, ['-e', program], { encoding: 'utf8' })
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
   })
 
   test('the decoding of images', async () => {
