@@ -95,7 +95,7 @@ const relatives: [RegExp, string][] = [
 
 function refuseRelatives(shapes: Shapes): void {
   for (const [name, dimensions] of shapes) {
-    const averaged = /\.downsample\.1\.weight$/.test(name) && dimensions.length === 4
+    const averaged = /^layer\d+\.\d+\.downsample\.1\.weight$/.test(name) && dimensions.length === 4
     const found = averaged
       ? 'average-pool shortcuts (the -D variants)'
       : relatives.find(([known]) => known.test(name))?.[1]
