@@ -272,7 +272,7 @@ export class ResNet {
     const outputs = await this.run('features', images, this.engine.stages(distinct), signal)
     return Object.fromEntries(outputs.map((output, i) => [distinct[i], asMaps(output)])) as Record<
       Stage,
-      Tensor
+      Float32Tensor
     >
   }
 
