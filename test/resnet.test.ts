@@ -274,8 +274,8 @@ describe('abort', () => {
   })
 
   test('a run that is under way stops', async () => {
-    const slow = await ResNet.create('resnet50', { maxBatch: 8 })
-    const x = images(8, [224, 224])
+    const slow = await ResNet.create('resnet50', { maxBatch: 4 })
+    const x = images(4, [224, 224])
     await slow.forward(x)
     const begun = performance.now()
     await slow.forward(x)
