@@ -125,7 +125,11 @@ describe('forward, embed, features', () => {
   })
 
   test.each([
-    ['a stage that is not there', () => model.features(images(1), ['layer3']), 'stem, layer1, layer2'],
+    [
+      'a stage that is not there',
+      () => model.features(images(1), ['layer3']),
+      "'stem', 'layer1', 'layer2', received 'layer3'",
+    ],
     ['no stage', () => model.features(images(1), []), 'stages'],
     ['images into forward', () => model.forward('a.png' as never), "received 'a.png'"],
     ['two dimensions', () => model.forward(Tensor.from(new Float32Array(6), [2, 3])), '[N, 3, H, W]'],
