@@ -9,9 +9,9 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs, promisify } from 'node:util'
 import { networkFixtures, rule, sampledError } from '../scripts/formula.cjs'
+import { ensureBuilt } from '../scripts/setup.mjs'
 import { describeMachine } from './machine.mjs'
 import { installPeers } from './peers.mjs'
-import { prepareNetwork } from './prepare.mjs'
 import { drivers, networks, trials } from './trials.mjs'
 
 const execute = promisify(execFile)
@@ -173,6 +173,7 @@ if (chosen.length === 0) {
   )
   process.exit(2)
 }
+ensureBuilt()
 const fixtures = networkFixtures().rows
 const packages = await Promise.all(
   used.map(async ({ module }) => (await import(`./drivers/${module}.mjs`)).npmPackage),
@@ -180,7 +181,14 @@ const packages = await Promise.all(
 installPeers(peers, packages.filter(Boolean))
 const machine = describeMachine()
 console.log(`${machine.cpu}, ${machine.available} CPUs available, Node ${machine.node}; ${rounds} rounds`)
+if (machine.loadBefore > machine.available / 2) {
+  console.log(
+    `Load average ${machine.loadBefore.toFixed(1)}: other programs are running, the figures will suffer.`,
+  )
+}
 const rows = []
+// It writes files from the compiled library, which may have been missing until now.
+const { prepareNetwork } = await import('./prepare.mjs')
 for (const trial of chosen) rows.push(await runTrial(trial))
 writeResults(machine, rows)
 const wrong = rows.flatMap(({ name, drivers: list }) =>

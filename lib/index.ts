@@ -3,18 +3,24 @@ export type { Device, DeviceExplanation } from './device.js'
 export { ResNetError, type ResNetErrorCode } from './errors.js'
 export type { ImageLimits } from './image/source.js'
 export type { ImageInput, ImageSize, Preprocessing, RawPixels } from './image/types.js'
+export type {
+  CallOptions,
+  ClassifyOptions,
+  CreateOptions,
+  LoadOptions,
+  LoadProgress,
+  ModelOptions,
+  WarmupOptions,
+} from './model-options.js'
 export { models } from './models.js'
 export * as ops from './ops.js'
+export { type Images, type Prediction, ResNet } from './resnet.js'
 export {
-  type CallOptions,
-  type ClassifyOptions,
-  type CreateOptions,
-  type Images,
-  type LoadOptions,
-  type LoadProgress,
-  type Prediction,
-  ResNet,
-  type WarmupOptions,
-} from './resnet.js'
-export { type DType, type Layout, Tensor, type TensorData, type TensorOptions } from './tensor.js'
+  type DType,
+  type Float32Tensor,
+  type Layout,
+  Tensor,
+  type TensorData,
+  type TensorOptions,
+} from './tensor.js'
 export type { WeightsSource } from './weights/source.js'

@@ -1,4 +1,6 @@
+import { setMaxListeners } from 'node:events'
 import type { InputView, OutputView } from '../binding.js'
+import { onAbort } from './abort.js'
 import type { BatchInput, Engine, Request } from './engine.js'
 import { invalidArgument } from './errors.js'
 import { preprocess } from './image/decode.js'
@@ -124,7 +126,9 @@ export async function imageBatches(
   const outputs = new Outputs(method, images.length, request)
   // Stops the decoding of what nobody waits for once one image has failed.
   const over = new AbortController()
-  const signal = runner.signal === undefined ? over.signal : AbortSignal.any([over.signal, runner.signal])
+  const { signal } = over
+  const stopListening = onAbort(runner.signal, () => over.abort(runner.signal?.reason))
+  setMaxListeners(0, signal)
   const batches = slices(images.length, engine.options.maxBatch)
   const decode = async (positions: readonly number[] | undefined) =>
     Promise.all(
@@ -140,6 +144,7 @@ export async function imageBatches(
       for (const group of bySize(decoded)) await runGroup(group, positions, outputs, runner)
     }
   } finally {
+    stopListening()
     over.abort()
   }
   return outputs.all()

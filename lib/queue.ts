@@ -1,3 +1,4 @@
+import { onAbort } from './abort.js'
 import { ResNetError } from './errors.js'
 
 /** Runs a task when its turn comes; one task of a queue runs at a time. */
@@ -70,22 +71,20 @@ export class CallQueue {
       this.busy = true
       return
     }
-    const { signal } = call
-    let leave = () => {}
+    let stopListening = () => {}
     try {
       await new Promise<void>((resolve, reject) => {
         const waiter: Waiter = { call, resolve, reject }
         this.waiting.push(waiter)
-        leave = () => {
+        stopListening = onAbort(call.signal, () => {
           const position = this.waiting.indexOf(waiter)
           if (position < 0) return
           this.waiting.splice(position, 1)
-          reject(signal?.reason)
-        }
-        signal?.addEventListener('abort', leave, { once: true })
+          reject(call.signal?.reason)
+        })
       })
     } finally {
-      signal?.removeEventListener('abort', leave)
+      stopListening()
     }
   }
 

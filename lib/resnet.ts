@@ -1,23 +1,33 @@
 import type { Binding, Checkpoint, Isa, Weights } from '../binding.js'
 import { parametersOf } from './architecture/build.js'
 import { architectureNamed } from './architecture/families.js'
-import {
-  type Architecture,
-  type ArchitectureOptions,
-  defineArchitecture,
-  stageNames,
-} from './architecture/spec.js'
-import { chooseDevice, type Device, type DeviceExplanation } from './device.js'
+import { type Architecture, type ArchitectureOptions, defineArchitecture } from './architecture/spec.js'
+import { chooseDevice, type DeviceExplanation } from './device.js'
 import { Engine, type Request } from './engine.js'
 import { invalidArgument, ResNetError } from './errors.js'
 import { heRule, type ParameterRule } from './formula.js'
 import { choosePreprocessing } from './image/preset.js'
-import { defaultImageLimits, type ImageLimits } from './image/source.js'
+import type { ImageLimits } from './image/source.js'
 import type { ImageInput, Preprocessing } from './image/types.js'
 import { type BatchRunner, imageBatches, type Output, tensorBatches } from './inputs.js'
+import {
+  type CallOptions,
+  type ClassifyOptions,
+  type CreateOptions,
+  callTable,
+  classifyTable,
+  createTable,
+  type LoadOptions,
+  limitsTable,
+  loadTable,
+  type ModelValues,
+  modelTable,
+  type WarmupOptions,
+  warmupTable,
+} from './model-options.js'
 import { addon, native, nativeSync } from './native/call.js'
 import * as option from './options.js'
-import { type DType, Tensor } from './tensor.js'
+import { type DType, type Float32Tensor, Tensor } from './tensor.js'
 import { chooseLabels } from './weights/labels.js'
 import { matchCheckpoint } from './weights/match.js'
 import { locate, type WeightsSource } from './weights/source.js'
@@ -32,121 +42,10 @@ export interface Prediction {
 /** An image, a list of them, or a tensor [N, C, H, W] (float32 as the network takes it, or uint8 pixels). */
 export type Images = ImageInput | readonly ImageInput[] | Tensor
 
-export interface CallOptions {
-  /** Aborting rejects with the signal's reason; a waiting call leaves the queue, a running one stops. */
-  signal?: AbortSignal
-}
-export interface ClassifyOptions extends CallOptions {
-  /** How many classes to name, at most as many as there are. Default 5. */
-  topK?: number
-}
-export interface WarmupOptions extends CallOptions {
-  height: number
-  width: number
-  /** Batch sizes, up to maxBatch. Default [1]. */
-  batches?: readonly number[]
-  /** What will be called. Default 'classify', without a head 'embed'. */
-  method?: 'classify' | 'forward' | 'embed'
-}
-
-interface ModelOptions {
-  /** Default 'auto': the first device that works. */
-  device?: Device
-  /** Default 'float32'. */
-  dtype?: 'float32' | 'float16' | 'bfloat16' | 'int8'
-  /** Default 'high': any algorithm within 2e-5 of an exact computation. 'highest': plain multiply-adds only. */
-  float32Precision?: 'highest' | 'high' | 'tf32'
-  /** Default 0: what affinity and cgroup quota allow. */
-  threads?: number
-  /** Images that run at once; a larger batch is split. Default 8. */
-  maxBatch?: number
-  /** One name per class. */
-  labels?: readonly string[]
-  /** Fields that replace those of the checkpoint's preset. */
-  preprocess?: Partial<Omit<Preprocessing, 'source'>>
-  /** Turn images as their EXIF orientation says. Default false, as PIL and torchvision. */
-  autoOrient?: boolean
-  imageLimits?: Partial<ImageLimits>
-  signal?: AbortSignal
-}
-export interface LoadOptions extends ModelOptions {
-  /** A family's name or a spec. Default: identified from the checkpoint. */
-  architecture?: string | ArchitectureOptions
-  /** 8, 16 or 32: dilate instead of striding beyond it. */
-  outputStride?: number
-  onProgress?: (progress: LoadProgress) => void
-}
-export interface CreateOptions extends ModelOptions {
-  /** Default 0. */
-  seed?: number
-  numClasses?: number
-  inChannels?: number
-  outputStride?: number
-}
-export interface LoadProgress {
-  phase: 'opening' | 'identifying' | 'ready'
-  /** 0 to 1. */
-  fraction: number
-}
-
-const isObject = (value: unknown) => typeof value === 'object' && value !== null && !Array.isArray(value)
-const positive = option.integer(1, Number.MAX_SAFE_INTEGER)
-const device = option.matching<Device>("'auto', 'cpu', 'cuda' or 'cuda:N'", /^(auto|cpu|cuda(:\d{1,3})?)$/)
-const text = option.value<string>('a string', (value) => typeof value === 'string')
-const limits = option.value<Partial<ImageLimits>>(
-  'an object { maxPixels, maxUrlBytes, urlTimeoutMs }',
-  isObject,
-)
-
-const modelTable = {
-  device: option.defaulting(device, 'auto'),
-  dtype: option.defaulting(option.oneOf('float32', 'float16', 'bfloat16', 'int8'), 'float32' as const),
-  float32Precision: option.defaulting(option.oneOf('highest', 'high', 'tf32'), 'high' as const),
-  threads: option.defaulting(option.integer(0, 1024, ' (0: what the machine grants)'), 0),
-  maxBatch: option.defaulting(option.integer(1, 1024), 8),
-  labels: option.list(text, 1, 1_000_000),
-  preprocess: option.value<NonNullable<ModelOptions['preprocess']>>('an object', isObject),
-  autoOrient: option.defaulting(option.boolean, false),
-  imageLimits: limits,
-  signal: option.signal,
-}
-const outputStride = option.oneOf(8, 16, 32)
-const loadTable = {
-  ...modelTable,
-  architecture: option.value<string | ArchitectureOptions>(
-    "a name such as 'resnet50' or a spec { block, depths, … }",
-    (value) => typeof value === 'string' || isObject(value),
-  ),
-  outputStride,
-  onProgress: option.callback<(progress: LoadProgress) => void>('a function'),
-}
-const createTable = {
-  ...modelTable,
-  seed: option.defaulting(option.integer(0, Number.MAX_SAFE_INTEGER), 0),
-  numClasses: option.integer(0, 1_000_000, ' (0: no head)'),
-  inChannels: option.integer(1, 65_536),
-  outputStride,
-}
-const limitsTable = {
-  maxPixels: option.defaulting(positive, defaultImageLimits.maxPixels),
-  maxUrlBytes: option.defaulting(positive, defaultImageLimits.maxUrlBytes),
-  urlTimeoutMs: option.defaulting(option.integer(1, 2 ** 31 - 1), defaultImageLimits.urlTimeoutMs),
-}
-const callTable = { signal: option.signal }
-const classifyTable = { ...callTable, topK: option.defaulting(positive, 5) }
-const warmupTable = {
-  ...callTable,
-  height: option.integer(1, 65_536),
-  width: option.integer(1, 65_536),
-  batches: option.list(option.integer(1, 1024), 1, 64),
-  method: option.oneOf('classify', 'forward', 'embed'),
-}
-
-type ModelValues = option.Values<typeof modelTable>
-
 /** What a model is made of, once its options are read. */
 interface ModelParts {
   binding: Binding
+  explanation: DeviceExplanation
   architecture: Architecture
   weights: Weights
   checkpoint?: Checkpoint
@@ -178,7 +77,7 @@ export class ResNet {
     const { architecture, binding, weights, checkpoint, isa } = parts
     const { threads, maxBatch, float32Precision, autoOrient } = values
     this.architecture = architecture
-    this.explanation = chooseDevice(binding, values)
+    this.explanation = parts.explanation
     this.device = this.explanation.device
     this.dtype = this.explanation.dtype
     this.labels = chooseLabels({ ...parts, option: values.labels, numClasses: architecture.numClasses })
@@ -216,7 +115,7 @@ export class ResNet {
     onProgress?.({ phase: 'opening', fraction: 0 })
     const { name, path, bytes, ...folder } = await locate(source, signal)
     const binding = addon()
-    chooseDevice(binding, values)
+    const explanation = chooseDevice(binding, values)
     const opening = path === undefined ? { bytes } : { path }
     const { checkpoint, tensors, metadata } = await native(signal, (control) =>
       binding.openCheckpoint(control === undefined ? opening : { ...opening, control }),
@@ -228,7 +127,8 @@ export class ResNet {
       const matched = matchCheckpoint(tensors, { ...values, architecture: asked, source: name })
       const { architecture, names } = matched
       weights = nativeSync(() => binding.weightsFromCheckpoint({ checkpoint, names }))
-      const model = new ResNet({ binding, architecture, weights, checkpoint, metadata, ...folder }, values)
+      const parts = { binding, explanation, architecture, weights, checkpoint, metadata, ...folder }
+      const model = new ResNet(parts, values)
       signal?.throwIfAborted()
       onProgress?.({ phase: 'ready', fraction: 1 })
       return model
@@ -275,9 +175,10 @@ export class ResNet {
       return { name, shape: [...shape], lo, hi }
     })
     const binding = addon()
+    const explanation = chooseDevice(binding, values)
     const weights = nativeSync(() => binding.weightsFromFormula({ seed, tensors }))
     try {
-      return new ResNet({ binding, architecture, weights, isa }, values)
+      return new ResNet({ binding, explanation, architecture, weights, isa }, values)
     } catch (error) {
       weights.dispose()
       throw error
@@ -321,7 +222,7 @@ export class ResNet {
    * @example
    * const logits = await model.forward(Tensor.from(new Float32Array(3 * 224 * 224), [1, 3, 224, 224]))
    */
-  async forward(x: Tensor, options?: CallOptions): Promise<Tensor> {
+  async forward(x: Tensor, options?: CallOptions): Promise<Float32Tensor> {
     const { signal } = option.readOptions('forward', callTable, options)
     if (!(x instanceof Tensor)) {
       throw invalidArgument(
@@ -339,7 +240,7 @@ export class ResNet {
    * @example
    * const { data, shape } = await model.embed(['a.jpg', 'b.jpg'])
    */
-  async embed(images: Images, options?: CallOptions): Promise<Tensor> {
+  async embed(images: Images, options?: CallOptions): Promise<Float32Tensor> {
     const { signal } = option.readOptions('embed', callTable, options)
     const [pooled] = await this.run('embed', images, this.engine.pooled(), signal)
     return asVectors(pooled as Output)
@@ -357,16 +258,15 @@ export class ResNet {
     images: Images,
     stages: readonly Stage[],
     options?: CallOptions,
-  ): Promise<Record<Stage, Tensor>> {
+  ): Promise<Record<Stage, Float32Tensor>> {
     const { signal } = option.readOptions('features', callTable, options)
-    const known = stageNames(this.architecture)
-    const stage = option.matching<string>(`one of ${known.join(', ')}`, new RegExp(`^(${known.join('|')})$`))
-    const names = option.check('features', 'stages', option.list(stage, 1, known.length), stages)
+    const stage = option.value<string>('a string', (value) => typeof value === 'string')
+    const names = option.check('features', 'stages', option.list(stage, 1, 64), stages)
     const distinct = [...new Set(names)]
     const outputs = await this.run('features', images, this.engine.stages(distinct), signal)
     return Object.fromEntries(outputs.map((output, i) => [distinct[i], asMaps(output)])) as Record<
       Stage,
-      Tensor
+      Float32Tensor
     >
   }
 
@@ -458,10 +358,10 @@ function architectureIn(metadata: Record<string, string>): string | Architecture
   }
 }
 
-function asVectors({ images, shape: [, , c], data }: Output): Tensor {
-  return Tensor.adopt(data, [images, c], 'nchw')
+function asVectors({ images, shape: [, , c], data }: Output): Float32Tensor {
+  return Tensor.adopt(data, [images, c], 'nchw') as Float32Tensor
 }
 
-function asMaps({ images, shape: [h, w, c], data }: Output): Tensor {
-  return Tensor.adopt(data, [images, c, h, w], 'nchw')
+function asMaps({ images, shape: [h, w, c], data }: Output): Float32Tensor {
+  return Tensor.adopt(data, [images, c, h, w], 'nchw') as Float32Tensor
 }

@@ -1,6 +1,10 @@
+import { spawnSync } from 'node:child_process'
+import { getEventListeners } from 'node:events'
+import path from 'node:path'
 import sharp from 'sharp'
 import { models, ResNet, ResNetError, Tensor } from '../lib/index.js'
 import { loadBinding } from '../lib/native/load.js'
+import { packageRoot } from '../lib/root.js'
 import { safetensors } from './support/safetensors.js'
 import { parameters, small, smallOptions } from './support/small-network.js'
 
@@ -121,7 +125,11 @@ describe('forward, embed, features', () => {
   })
 
   test.each([
-    ['a stage that is not there', () => model.features(images(1), ['layer3']), 'stem, layer1, layer2'],
+    [
+      'a stage that is not there',
+      () => model.features(images(1), ['layer3']),
+      "'stem', 'layer1', 'layer2', received 'layer3'",
+    ],
     ['no stage', () => model.features(images(1), []), 'stages'],
     ['images into forward', () => model.forward('a.png' as never), "received 'a.png'"],
     ['two dimensions', () => model.forward(Tensor.from(new Float32Array(6), [2, 3])), '[N, 3, H, W]'],
@@ -270,8 +278,8 @@ describe('abort', () => {
   })
 
   test('a run that is under way stops', async () => {
-    const slow = await ResNet.create('resnet50', { maxBatch: 8 })
-    const x = images(8, [224, 224])
+    const slow = await ResNet.create('resnet50', { maxBatch: 4 })
+    const x = images(4, [224, 224])
     await slow.forward(x)
     const begun = performance.now()
     await slow.forward(x)
@@ -283,6 +291,22 @@ describe('abort', () => {
     await expect(running).rejects.toBe(reason)
     expect(performance.now() - start).toBeLessThan(whole * 0.8)
     await slow.dispose()
+  })
+
+  test('one signal for many calls leaves no listeners and no warning', async () => {
+    const { signal } = new AbortController()
+    await Promise.all(Array.from({ length: 30 }, () => model.forward(images(1), { signal })))
+    expect(getEventListeners(signal, 'abort')).toEqual([])
+    // Warnings go to the real process, which a test of jest cannot listen to.
+    const program = `
+      const { ResNet, Tensor } = require(${JSON.stringify(path.join(packageRoot, 'dist'))})
+      ResNet.create(${JSON.stringify(smallOptions)}).then(async (model) => {
+        const { signal } = new AbortController()
+        const x = Tensor.from(new Float32Array(192), [1, 3, 8, 8])
+        await Promise.all(Array.from({ length: 30 }, () => model.forward(x, { signal })))
+      })`
+    const { status, stderr } = spawnSync(process.execPath, ['-e', program], { encoding: 'utf8' })
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
   })
 
   test('the decoding of images', async () => {

@@ -12,7 +12,7 @@ export async function open({ checkpoint, batch, threads, device, dtype }) {
   const model = await ResNet.load(checkpoint, { device, dtype, threads, maxBatch: batch })
   return {
     version: require('../../package.json').version,
-    settings: { device, dtype, threads, maxBatch: batch },
+    settings: { device, dtype, threads, maxBatch: batch, isa: model.explainDevice().isa },
     bind(data, shape) {
       const x = Tensor.from(data, shape)
       return async () => (await model.forward(x)).data

@@ -108,7 +108,8 @@ async function processAll<T>(
   }
   for await (const [input, outcome] of inOrder(inputs, work)) {
     if (signal.aborted || output.closed) break
-    progress.clear()
+    const complains = outcome.status === 'rejected' && !options.json
+    if (output.isTerminal || complains) progress.clear()
     if (outcome.status === 'rejected') {
       failures += 1
       const error = asJson(outcome.reason)

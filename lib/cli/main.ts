@@ -129,6 +129,9 @@ ${exitHelp}`,
 }
 
 async function main(argv: string[]): Promise<void> {
+  // A reader that leaves early (`resnet --help | head -1`) is no error. Output, which writes all results, has its own
+  // handler beside this one and reports what else goes wrong.
+  process.stdout.on('error', () => {})
   const program = createProgram(async (work) => {
     process.exitCode = await work
   })

@@ -10,6 +10,7 @@ export class Progress {
   readonly #shown: boolean
   #done = 0
   #drawnAt = 0
+  #visible = false
 
   constructor(total: number) {
     this.#total = total
@@ -21,6 +22,7 @@ export class Progress {
     const now = performance.now()
     if (!this.#shown || now - this.#started < quietMs || now - this.#drawnAt < redrawMs) return
     this.#drawnAt = now
+    this.#visible = true
     const share = this.#done / this.#total
     const bar = '█'.repeat(Math.round(share * width)).padEnd(width, '░')
     const rate = (this.#done / (now - this.#started)) * 1000
@@ -32,8 +34,8 @@ export class Progress {
 
   /** Takes the bar away, before anything else is written to the terminal. */
   clear(): void {
-    if (this.#drawnAt > 0) process.stderr.write('\r\x1b[2K')
-    this.#drawnAt = 0
+    if (this.#visible) process.stderr.write('\r\x1b[2K')
+    this.#visible = false
   }
 }
 

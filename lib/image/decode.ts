@@ -1,4 +1,3 @@
-import { setImmediate as nextTurn } from 'node:timers/promises'
 import sharp, { type Metadata, type Sharp, type SharpOptions } from 'sharp'
 import { invalidArgument, ResNetError } from '../errors.js'
 import { convertColours } from './colour.js'
@@ -11,6 +10,7 @@ import {
   type ImageSource,
   readSource,
 } from './source.js'
+import { rowByRow } from './turns.js'
 import type { ImageInput, PreprocessedImage, Preprocessing, PreprocessOptions } from './types.js'
 
 export interface DecodeOptions extends PreprocessOptions {
@@ -32,9 +32,6 @@ interface Job {
 
 /** Multiply-adds that are done here rather than by libvips: below a millisecond's worth. */
 const smallWork = 1 << 18
-
-/** How many pixels are normalised before other JavaScript may run: about a millisecond's worth. */
-const pixelsPerTurn = 1 << 18
 
 /**
  * Reads one image and makes it the network's input: decode, resize, centre crop, (x / 255 − mean) / std.
@@ -187,7 +184,8 @@ async function shape(image: Sharp, size: Extent, geometry: Geometry, job: Job): 
   const enlarges = resized.width > size.width || resized.height > size.height
   const resizes = resized.width !== size.width || resized.height !== size.height
   if (enlarges || (resizes && resampleWork(size, geometry, interpolation) <= smallWork)) {
-    return resample(convertColours(await toPixels(image, job), channels), geometry, interpolation)
+    const pixels = await convertColours(await toPixels(image, job), channels, job.signal)
+    return resample(pixels, geometry, interpolation, job.signal)
   }
   if (resizes) {
     image.resize(resized.width, resized.height, {
@@ -200,7 +198,7 @@ async function shape(image: Sharp, size: Extent, geometry: Geometry, job: Job): 
   if (x.length !== resized.width || y.length !== resized.height) {
     image.extract({ left: x.from, top: y.from, width: x.length, height: y.length })
   }
-  return convertColours(await toPixels(image, job), channels)
+  return convertColours(await toPixels(image, job), channels, job.signal)
 }
 
 /** [H, W, channels] 8-bit → [C, H, W] float32, zeros (before normalising) around a window larger than the image. */
@@ -214,14 +212,11 @@ async function normalise(pixels: Pixels, geometry: Geometry, job: Job): Promise<
       data.fill(table[0] as number, c * height * width, (c + 1) * height * width)
     })
   }
-  const rowsPerTurn = Math.max(1, Math.floor(pixelsPerTurn / pixels.width))
-  for (let row = 0; row < pixels.height; row += 1) {
-    if (row > 0 && row % rowsPerTurn === 0) {
-      await nextTurn()
-      job.signal?.throwIfAborted()
-    }
-    normaliseRow(pixels, row, data, (geometry.y.to + row) * width + geometry.x.to, height * width, tables)
+  const fill = (row: number) => {
+    const offset = (geometry.y.to + row) * width + geometry.x.to
+    normaliseRow(pixels, row, data, offset, height * width, tables)
   }
+  await rowByRow(pixels.height, pixels.width * channels, fill, job.signal)
   return { data, height, width, channels }
 }
 

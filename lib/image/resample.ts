@@ -1,5 +1,5 @@
-import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Extent, Geometry, Window } from './geometry.js'
+import { rowByRow } from './turns.js'
 import type { Preprocessing } from './types.js'
 
 /** 8-bit pixels, rows from the top, interleaved. */
@@ -21,9 +21,6 @@ interface Taps {
 
 /** Bits after the binary point: what 8-bit pixels and an int32 sum with negative lobes leave, as in Pillow. */
 const precision = 22
-/** Multiply-adds between two turns of the event loop: about a millisecond's worth. */
-const workPerTurn = 1 << 19
-
 const filters: Record<Preprocessing['interpolation'], { support: number; weight: (x: number) => number }> = {
   bilinear: { support: 1, weight: (x) => Math.max(0, 1 - Math.abs(x)) },
   // Keys' cubic with a = −0.5
@@ -57,6 +54,7 @@ export async function resample(
   pixels: Pixels,
   { resized, x, y }: Geometry,
   interpolation: Preprocessing['interpolation'],
+  signal?: AbortSignal,
 ): Promise<Pixels> {
   const across = taps(pixels.width, resized.width, x, interpolation)
   const down = taps(pixels.height, resized.height, y, interpolation)
@@ -64,8 +62,8 @@ export async function resample(
   const shrinkY = pixels.height - resized.height
   const verticalFirst = shrinkY > 0 && shrinkY > 2 * (pixels.width - resized.width)
   return verticalFirst
-    ? resampleRows(await resampleColumns(pixels, down), across)
-    : resampleColumns(await resampleRows(pixels, across), down)
+    ? resampleRows(await resampleColumns(pixels, down, signal), across, signal)
+    : resampleColumns(await resampleRows(pixels, across, signal), down, signal)
 }
 
 function taps(from: number, to: number, window: Window, interpolation: Preprocessing['interpolation']): Taps {
@@ -96,10 +94,10 @@ function taps(from: number, to: number, window: Window, interpolation: Preproces
 }
 
 /** Every row becomes as long as there are taps. */
-function resampleRows(source: Pixels, across: Taps): Promise<Pixels> {
+async function resampleRows(source: Pixels, across: Taps, signal?: AbortSignal): Promise<Pixels> {
   const { width, height, channels } = source
   const target = blank(across.first.length, height, channels)
-  return rowByRow(target, across.stride, (row) => {
+  const fill = (row: number) => {
     for (let x = 0; x < target.width; x += 1) {
       const from = (row * width + (across.first[x] as number)) * channels
       const to = (row * target.width + x) * channels
@@ -107,34 +105,29 @@ function resampleRows(source: Pixels, across: Taps): Promise<Pixels> {
         target.data[to + c] = weighted(source.data, from + c, channels, across, x)
       }
     }
-  })
+  }
+  await rowByRow(height, target.width * channels * across.stride, fill, signal)
+  return target
 }
 
 /** There are as many rows as taps then. */
-function resampleColumns(source: Pixels, down: Taps): Promise<Pixels> {
+async function resampleColumns(source: Pixels, down: Taps, signal?: AbortSignal): Promise<Pixels> {
   const { width, channels } = source
   const target = blank(width, down.first.length, channels)
   const pitch = width * channels
-  return rowByRow(target, down.stride, (row) => {
+  const fill = (row: number) => {
     const from = (down.first[row] as number) * pitch
     for (let at = 0; at < pitch; at += 1) {
       target.data[row * pitch + at] = weighted(source.data, from + at, pitch, down, row)
     }
-  })
+  }
+  await rowByRow(target.height, pitch * down.stride, fill, signal)
+  return target
 }
 
 function blank(width: number, height: number, channels: number): Pixels {
   // Clamped: a cubic's lobes reach beyond 0..255.
   return { data: new Uint8ClampedArray(width * height * channels), width, height, channels }
-}
-
-async function rowByRow(target: Pixels, tapCount: number, fill: (row: number) => void): Promise<Pixels> {
-  const rowsPerTurn = Math.ceil(workPerTurn / (target.width * target.channels * tapCount))
-  for (let row = 0; row < target.height; row += 1) {
-    if (row > 0 && row % rowsPerTurn === 0) await nextTurn()
-    fill(row)
-  }
-  return target
 }
 
 function weighted(data: Pixels['data'], from: number, step: number, taps: Taps, index: number): number {

@@ -1,4 +1,5 @@
 import type { Binding, Control, NativeError } from '../../binding.js'
+import { onAbort } from '../abort.js'
 import { errorCodes, ResNetError, type ResNetErrorCode } from '../errors.js'
 import { loadBinding } from './load.js'
 
@@ -24,15 +25,14 @@ export async function native<T>(
 ): Promise<T> {
   signal?.throwIfAborted()
   const control = signal === undefined ? undefined : addon().createControl()
-  const cancel = () => control?.cancel()
-  signal?.addEventListener('abort', cancel, { once: true })
+  const stopListening = onAbort(signal, () => control?.cancel())
   try {
     return await start(control)
   } catch (error) {
     if ((error as NativeError).code === 'ABORTED') throw signal?.aborted ? signal.reason : closing(error)
     throw asResNetError(error)
   } finally {
-    signal?.removeEventListener('abort', cancel)
+    stopListening()
   }
 }
 

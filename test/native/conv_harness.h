@@ -90,9 +90,10 @@ struct ConvCase {
   Spatial kernel{3, 3}, stride{1, 1}, padding{1, 1}, dilation{1, 1};
   int groups = 1;
   bool residual = false, relu = false, norm = true, bias = false;
-  bool alias = false;  // the output takes over the residual's memory
-  int extraHalo = 0;   // of the input beyond what the candidate wishes
-  int outputHalo = 0;  // as the next step might wish
+  bool positive = false;  // inputs in [0, 2), as behind a relu
+  bool alias = false;     // the output takes over the residual's memory
+  int extraHalo = 0;      // of the input beyond what the candidate wishes
+  int outputHalo = 0;     // as the next step might wish
   int threads = 1;
 
   int p() const { return (h + 2 * padding.h - dilation.h * (kernel.h - 1) - 1) / stride.h + 1; }
@@ -115,6 +116,7 @@ struct ConvCase {
     if (relu) out += " relu";
     if (!norm) out += " no norm";
     if (bias) out += " bias";
+    if (positive) out += " positive";
     if (threads != 1) out += " threads" + std::to_string(threads);
     return out;
   }
@@ -209,11 +211,6 @@ struct ConvRun {
     barrier = std::make_unique<Barrier>(t.threads);
   }
 
-  float input(int v, int image, int c, int y, int x) const {
-    const Layout& l = layouts[v];
-    return formula(v == 0 ? 7 : 8, ((size_t(image) * l.c + c) * l.h + y) * l.w + x);
-  }
-
   // The whole image, halo, padded channels and slack included, is zero except for the values.
   void fill(int v, uint64_t seed) {
     const Layout& l = layouts[v];
@@ -223,8 +220,9 @@ struct ConvRun {
       for (int c = 0; c < l.c; ++c) {
         for (int y = 0; y < l.h; ++y) {
           for (int x = 0; x < l.w; ++x) {
+            const float value = formula(seed, ((size_t(i) * l.c + c) * l.h + y) * l.w + x);
             image[(l.thin ? l.at(0, y, x) + c : l.at(c / kBlock, y, x) + c % kBlock)] =
-                formula(seed, ((size_t(i) * l.c + c) * l.h + y) * l.w + x);
+                value + (v == 0 && problem.test.positive ? 1 : 0);
           }
         }
       }

@@ -19,6 +19,10 @@ struct Avx2Lanes {
   static Vector sub(Vector a, Vector b) { return _mm256_sub_ps(a, b); }
   // The second operand is returned when one is NaN: NaN stays NaN, as in PyTorch.
   static Vector relu(Vector a) { return _mm256_max_ps(_mm256_setzero_ps(), a); }
+  // NaN when either is.
+  static Vector max(Vector a, Vector x) {
+    return _mm256_blendv_ps(_mm256_max_ps(x, a), x, _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+  }
   static void store(float* p, Vector a) { _mm256_storeu_ps(p, a); }
 };
 

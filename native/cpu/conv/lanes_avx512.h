@@ -20,6 +20,11 @@ struct Avx512Lanes {
   // The second operand is returned when one is NaN: NaN stays NaN, as in PyTorch. Masked with all
   // ones because GCC 12 warns of an uninitialised operand inside the plain form.
   static Vector relu(Vector a) { return _mm512_maskz_max_ps(0xffff, _mm512_setzero_ps(), a); }
+  // NaN when either is.
+  static Vector max(Vector a, Vector x) {
+    return _mm512_mask_mov_ps(_mm512_maskz_max_ps(0xffff, x, a),
+                              _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), x);
+  }
   static void store(float* p, Vector a) { _mm512_storeu_ps(p, a); }
 };
 

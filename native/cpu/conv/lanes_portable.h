@@ -45,6 +45,10 @@ struct PortableLanes {
   static Vector relu(const Vector& a) {
     return make([&](int i) { return a.v[i] < 0.0f ? 0.0f : a.v[i]; });
   }
+  // NaN when either is.
+  static Vector max(const Vector& a, const Vector& x) {
+    return make([&](int i) { return (x.v[i] > a.v[i]) | (x.v[i] != x.v[i]) ? x.v[i] : a.v[i]; });
+  }
   static void store(float* p, const Vector& a) {
     for (int i = 0; i < kWidth; ++i) p[i] = a.v[i];
   }

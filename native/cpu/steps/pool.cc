@@ -1,10 +1,6 @@
-// maxPool: y = max over the window, padding counts as -inf; a NaN in the window is the result, as
-// in PyTorch avgPool: y = sum over the window / divisor; with countIncludePad padding counts in the
-// divisor, not ceilMode's overhang x [H,W,C] -> y [P,Q,C], blocked; bounds in the loop, no halo
-// needed bound: memory (3x3 stride 2: each input is read 2.25 times, from L1/L2). Source: torch
-// MaxPool2d, AvgPool2d
+// avgPool: y = sum over the window / divisor; with countIncludePad padding counts in the divisor, not ceilMode's overhang
+// x [H,W,C] -> y [P,Q,C], blocked; bounds in the loop, no halo needed; bound: memory. Source: torch AvgPool2d
 #include <algorithm>
-#include <limits>
 
 #include "cpu/halo.h"
 #include "cpu/steps/candidates.h"
@@ -13,29 +9,9 @@
 namespace resnet::cpu {
 namespace {
 
-struct Max {
-  static constexpr float kStart = -std::numeric_limits<float>::infinity();
-  // Without a branch (| not ||), so that it becomes vector code.
-  static float join(float sum, float x) { return (x > sum) | (x != x) ? x : sum; }
-};
-struct Sum {
-  static constexpr float kStart = 0;
-  static float join(float sum, float x) { return sum + x; }
-};
-
-// Kept as a loop: unrolled into sixteen statements it would stay scalar, at a tenth of the speed.
-template <typename Join>
-void joinBlock(float* sum, const float* x) {
-#if defined(__GNUC__)
-#pragma GCC unroll 1
-#endif
-  for (int i = 0; i < kBlock; ++i) sum[i] = Join::join(sum[i], x[i]);
-}
-
-template <typename Join>
-class PoolKernel final : public Kernel {
+class AvgPoolKernel final : public Kernel {
  public:
-  PoolKernel(const PoolStep& step, const Layout& in, const Layout& out)
+  AvgPoolKernel(const PoolStep& step, const Layout& in, const Layout& out)
       : step_(step), in_(in), out_(out) {}
 
   void run(const Work& work) const noexcept override {
@@ -54,8 +30,7 @@ class PoolKernel final : public Kernel {
     const int top = p * step_.stride.h - step_.padding.h;
     for (int q = 0; q < out_.w; ++q) {
       const int left = q * step_.stride.w - step_.padding.w;
-      float sum[kBlock];
-      std::fill(sum, sum + kBlock, Join::kStart);
+      float sum[kBlock] = {};
       for (int r = 0; r < step_.kernel.h; ++r) {
         const int iy = top + r * step_.dilation.h;
         if (iy < 0 || iy >= in_.h) continue;
@@ -63,14 +38,12 @@ class PoolKernel final : public Kernel {
           const int ix = left + s * step_.dilation.w;
           if (ix < 0 || ix >= in_.w) continue;
           const float* pixel = x + in_.at(block, iy, 0) + size_t(ix) * pitch;
-          joinBlock<Join>(sum, pixel);
+          for (int i = 0; i < kBlock; ++i) sum[i] += pixel[i];
         }
       }
-      if constexpr (std::is_same_v<Join, Sum>) {
-        const float inverse = 1.0f / float(divisor(top, in_.h, step_.padding.h, step_.kernel.h) *
-                                           divisor(left, in_.w, step_.padding.w, step_.kernel.w));
-        for (float& s : sum) s *= inverse;
-      }
+      const float inverse = 1.0f / float(divisor(top, in_.h, step_.padding.h, step_.kernel.h) *
+                                         divisor(left, in_.w, step_.padding.w, step_.kernel.w));
+      for (float& s : sum) s *= inverse;
       std::copy(sum, sum + kBlock, y + out_.at(block, p, q));
     }
   }
@@ -87,17 +60,14 @@ class PoolKernel final : public Kernel {
   Layout in_, out_;
 };
 
-template <typename Join>
-class PoolCandidate final : public Candidate {
+class AvgPoolCandidate final : public Candidate {
  public:
-  const char* name() const override {
-    return std::is_same_v<Join, Max> ? "max pool" : "average pool";
-  }
+  const char* name() const override { return "average pool"; }
   std::string refuse(const StepQuery&) const override { return {}; }
   Result<std::unique_ptr<Kernel>> make(const MakeContext& context) const override {
     const auto& step = std::get<PoolStep>(context.query.step.body);
-    return std::unique_ptr<Kernel>(std::make_unique<PoolKernel<Join>>(
-        step, context.layout(step.input), context.layout(step.output)));
+    return std::unique_ptr<Kernel>(std::make_unique<AvgPoolKernel>(step, context.layout(step.input),
+                                                                   context.layout(step.output)));
   }
 };
 
@@ -146,12 +116,8 @@ class GlobalAvgPoolCandidate final : public Candidate {
 
 }  // namespace
 
-const Candidate& maxPoolCandidate() {
-  static const PoolCandidate<Max> candidate;
-  return candidate;
-}
 const Candidate& avgPoolCandidate() {
-  static const PoolCandidate<Sum> candidate;
+  static const AvgPoolCandidate candidate;
   return candidate;
 }
 const Candidate& globalAvgPoolCandidate() {

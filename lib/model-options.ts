@@ -1,0 +1,117 @@
+import type { ArchitectureOptions } from './architecture/spec.js'
+import type { Device } from './device.js'
+import { defaultImageLimits, type ImageLimits } from './image/source.js'
+import type { Preprocessing } from './image/types.js'
+import * as option from './options.js'
+
+export interface CallOptions {
+  /** Aborting rejects with the signal's reason; a waiting call leaves the queue, a running one stops. */
+  signal?: AbortSignal
+}
+export interface ClassifyOptions extends CallOptions {
+  /** How many classes to name, at most as many as there are. Default 5. */
+  topK?: number
+}
+export interface WarmupOptions extends CallOptions {
+  height: number
+  width: number
+  /** Batch sizes, up to maxBatch. Default [1]. */
+  batches?: readonly number[]
+  /** What will be called. Default 'classify', without a head 'embed'. */
+  method?: 'classify' | 'forward' | 'embed'
+}
+
+export interface ModelOptions {
+  /** Default 'auto': the first device that works. */
+  device?: Device
+  /** Default 'float32'. */
+  dtype?: 'float32' | 'float16' | 'bfloat16' | 'int8'
+  /** Default 'high': any algorithm within 2e-5 of an exact computation. 'highest': plain multiply-adds only. */
+  float32Precision?: 'highest' | 'high' | 'tf32'
+  /** Default 0: what affinity and cgroup quota allow. */
+  threads?: number
+  /** Images that run at once; a larger batch is split. Default 8. */
+  maxBatch?: number
+  /** One name per class. */
+  labels?: readonly string[]
+  /** Fields that replace those of the checkpoint's preset. */
+  preprocess?: Partial<Omit<Preprocessing, 'source'>>
+  /** Turn images as their EXIF orientation says. Default false, as PIL and torchvision. */
+  autoOrient?: boolean
+  imageLimits?: Partial<ImageLimits>
+  signal?: AbortSignal
+}
+export interface LoadOptions extends ModelOptions {
+  /** A family's name or a spec. Default: identified from the checkpoint. */
+  architecture?: string | ArchitectureOptions
+  /** 8, 16 or 32: dilate instead of striding beyond it. */
+  outputStride?: number
+  onProgress?: (progress: LoadProgress) => void
+}
+export interface CreateOptions extends ModelOptions {
+  /** Default 0. */
+  seed?: number
+  numClasses?: number
+  inChannels?: number
+  outputStride?: number
+}
+export interface LoadProgress {
+  phase: 'opening' | 'identifying' | 'ready'
+  /** 0 to 1. */
+  fraction: number
+}
+
+const isObject = (value: unknown) => typeof value === 'object' && value !== null && !Array.isArray(value)
+const positive = option.integer(1, Number.MAX_SAFE_INTEGER)
+const device = option.matching<Device>("'auto', 'cpu', 'cuda' or 'cuda:N'", /^(auto|cpu|cuda(:\d{1,3})?)$/)
+const text = option.value<string>('a string', (value) => typeof value === 'string')
+const limits = option.value<Partial<ImageLimits>>(
+  'an object { maxPixels, maxUrlBytes, urlTimeoutMs }',
+  isObject,
+)
+
+export const modelTable = {
+  device: option.defaulting(device, 'auto'),
+  dtype: option.defaulting(option.oneOf('float32', 'float16', 'bfloat16', 'int8'), 'float32' as const),
+  float32Precision: option.defaulting(option.oneOf('highest', 'high', 'tf32'), 'high' as const),
+  threads: option.defaulting(option.integer(0, 1024, ' (0: what the machine grants)'), 0),
+  maxBatch: option.defaulting(option.integer(1, 1024), 8),
+  labels: option.list(text, 1, 1_000_000),
+  preprocess: option.value<NonNullable<ModelOptions['preprocess']>>('an object', isObject),
+  autoOrient: option.defaulting(option.boolean, false),
+  imageLimits: limits,
+  signal: option.signal,
+}
+const outputStride = option.oneOf(8, 16, 32)
+export const loadTable = {
+  ...modelTable,
+  architecture: option.value<string | ArchitectureOptions>(
+    "a name such as 'resnet50' or a spec { block, depths, … }",
+    (value) => typeof value === 'string' || isObject(value),
+  ),
+  outputStride,
+  onProgress: option.callback<(progress: LoadProgress) => void>('a function'),
+}
+export const createTable = {
+  ...modelTable,
+  seed: option.defaulting(option.integer(0, Number.MAX_SAFE_INTEGER), 0),
+  numClasses: option.integer(0, 1_000_000, ' (0: no head)'),
+  inChannels: option.integer(1, 65_536),
+  outputStride,
+}
+export const limitsTable = {
+  maxPixels: option.defaulting(positive, defaultImageLimits.maxPixels),
+  maxUrlBytes: option.defaulting(positive, defaultImageLimits.maxUrlBytes),
+  urlTimeoutMs: option.defaulting(option.integer(1, 2 ** 31 - 1), defaultImageLimits.urlTimeoutMs),
+}
+export const callTable = { signal: option.signal }
+export const classifyTable = { ...callTable, topK: option.defaulting(positive, 5) }
+export const warmupTable = {
+  ...callTable,
+  height: option.integer(1, 65_536),
+  width: option.integer(1, 65_536),
+  batches: option.list(option.integer(1, 1024), 1, 64),
+  method: option.oneOf('classify', 'forward', 'embed'),
+}
+
+export type ModelValues = option.Values<typeof modelTable>
