@@ -1,5 +1,6 @@
-// One table of conv and linear cases, on every candidate and every ISA tier of the host, against a naive reference in
-// double. Arguments filter by substring of the case's name: conv_op_test "[avx512 direct]" "groups".
+// One table of conv and linear cases, on every candidate and every ISA tier of the host, against a
+// naive reference in double. Arguments filter by substring of the case's name:
+//   conv_op_test "[avx512 direct]" groups
 // Tolerance: 2e-5 of max|reference|, the bound that dtype float32 promises.
 #include <algorithm>
 #include <cstdio>
@@ -148,7 +149,8 @@ void linearCase(int n, int c, int k, bool bias, int threads, Isa isa) {
   report(name, compare(run, expected));
 }
 
-// Which candidate a layer gets, in the order of preference; the reason with which Winograd F(4x4) is refused.
+// Which candidate a layer gets, in the order of preference; the reason with which Winograd F(4x4)
+// is refused.
 struct Choice {
   ConvCase layer;
   const char* chosen;
