@@ -134,6 +134,13 @@ function print(trial, figure, rows, missed) {
   for (const sentence of missed) console.log(`  MISSED: ${sentence}`)
 }
 
+function printProgram({ gflopPerImage, isa, kernels }, { figure }) {
+  const list = Object.entries(kernels).map(([name, count]) => `${count} ${name}`)
+  console.log(
+    `  ${isa}, ${(gflopPerImage * figure).toFixed(0)} GFLOP/s of the plan's arithmetic; ${list.join(', ')}`,
+  )
+}
+
 async function runTrial(trial) {
   const { figure } = await import(`./kinds/${trial.kind}.mjs`)
   const network = networks[trial.network]
@@ -148,8 +155,10 @@ async function runTrial(trial) {
   const summaries = used.map(({ name }) => summarise(trial, figure, name, results.get(name)))
   const rows = withRatios(summaries, figure)
   const missed = missedBounds(trial, rows)
+  const program = await explainTrial(trial, network)
   print(trial, figure, rows, missed)
-  return { ...trial, unit: figure.unit, missed, drivers: rows }
+  if (trial.kind === 'throughput' && !rows[0].error) printProgram(program, rows[0])
+  return { ...trial, unit: figure.unit, missed, program, drivers: rows }
 }
 
 function writeResults(machine, rows) {
@@ -189,6 +198,7 @@ if (machine.loadBefore > machine.available / 2) {
 const rows = []
 // It writes files from the compiled library, which may have been missing until now.
 const { prepareNetwork } = await import('./prepare.mjs')
+const { explainTrial } = await import('./explain.mjs')
 for (const trial of chosen) rows.push(await runTrial(trial))
 writeResults(machine, rows)
 const wrong = rows.flatMap(({ name, drivers: list }) =>
