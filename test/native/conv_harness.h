@@ -61,11 +61,11 @@ class GuardedBuffer {
  public:
   explicit GuardedBuffer(size_t count, float fill) : count_(count) {
     memory_ = static_cast<float*>(
-        ::operator new ((count + 2 * kGuard) * sizeof(float), std::align_val_t{64}));
+        ::operator new((count + 2 * kGuard) * sizeof(float), std::align_val_t{64}));
     for (size_t i = 0; i < count + 2 * kGuard; ++i) memory_[i] = sentinel();
     for (size_t i = 0; i < count; ++i) data()[i] = fill;
   }
-  ~GuardedBuffer() { ::operator delete (memory_, std::align_val_t{64}); }
+  ~GuardedBuffer() { ::operator delete(memory_, std::align_val_t{64}); }
   GuardedBuffer(const GuardedBuffer&) = delete;
   GuardedBuffer& operator=(const GuardedBuffer&) = delete;
 

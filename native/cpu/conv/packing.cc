@@ -22,7 +22,7 @@ int ceilDiv(int a, int b) { return (a + b - 1) / b; }
 std::shared_ptr<void> allocateFloats(size_t count) {
   size_t bytes = std::max<size_t>(count, kBlock) * sizeof(float);
   const size_t alignment = bytes >= 2 * kHugePage ? kHugePage : 64;
-  void* memory = ::operator new (bytes, std::align_val_t{alignment}, std::nothrow);
+  void* memory = ::operator new(bytes, std::align_val_t{alignment}, std::nothrow);
   if (memory == nullptr) return nullptr;
 #if defined(__linux__)
   // Weights are read front to back once per image: with 4 KB pages the page walks and first touches
@@ -31,7 +31,7 @@ std::shared_ptr<void> allocateFloats(size_t count) {
 #endif
   std::memset(memory, 0, bytes);
   return std::shared_ptr<void>(
-      memory, [alignment](void* p) { ::operator delete (p, std::align_val_t{alignment}); });
+      memory, [alignment](void* p) { ::operator delete(p, std::align_val_t{alignment}); });
 }
 
 std::string packingKey(const std::string& form, const ConvStep& step, int channels) {
