@@ -35,8 +35,8 @@ struct TileArgs {
   int blocks = 1;  // channel blocks of the panel that exist (a tail panel may have fewer than N/16)
 };
 
-// One tier's set. rows in [1, maxRows]; m1 == rows (one segment), m1 == rows / 2 with even rows, or,
-// with anySplit, any m1 in [1, rows].
+// One tier's set. rows in [1, maxRows]; m1 == rows (one segment), m1 == rows / 2 with even rows,
+// or, with anySplit, any m1 in [1, rows].
 struct Microkernels {
   int maxRows;  // avx512: 14, avx2: 6, portable: 2 or 6
   int panel;    // N: avx512: 32, else 16
