@@ -40,7 +40,8 @@ export interface Lane {
   /**
    * Runs one batch. `inputs[i]` holds the pieces of the plan's input i: one view per caller, whole images, dense; the
    * images of every input add up to `batch`. Outputs are filled in the same way. The views' buffers are borrowed
-   * (kept alive) until the promise settles; they must not be detached meanwhile.
+   * (kept alive) until the promise settles; they must not be detached meanwhile. Resizable ArrayBuffers are refused,
+   * shared ones taken.
    */
   run(call: RunCall): Promise<void>
   /** Waits for what was submitted. Idempotent. */
@@ -125,6 +126,7 @@ export interface CpuInfo {
 /** For tests and stats(): what is alive in the process. */
 export interface Counters {
   poolThreads: number
+  /** Environments that hold the pool. */
   poolUsers: number
   checkpoints: number
   weights: number

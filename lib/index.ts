@@ -15,5 +15,12 @@ export type {
 export { models } from './models.js'
 export * as ops from './ops.js'
 export { type Images, type Prediction, ResNet } from './resnet.js'
-export { type DType, type Layout, Tensor, type TensorData, type TensorOptions } from './tensor.js'
+export {
+  type DType,
+  type Float32Tensor,
+  type Layout,
+  Tensor,
+  type TensorData,
+  type TensorOptions,
+} from './tensor.js'
 export type { WeightsSource } from './weights/source.js'

@@ -4,7 +4,7 @@ import { invalidArgument } from './errors.js'
 import { type GraphNode, indicesOf } from './graph/graph.js'
 import type { NormNames, Pair } from './graph/plan.js'
 import * as option from './options.js'
-import { Tensor } from './tensor.js'
+import { type Float32Tensor, Tensor } from './tensor.js'
 
 /** One number for both axes, or [vertical, horizontal]. */
 export type Size = number | readonly [number, number]
@@ -103,7 +103,7 @@ const bottleneckTable = { ...basicTable, groups: option.defaulting(count, 1) }
  * @example
  * const y = await ops.conv2d(x, weight, { stride: 2, padding: 1 })
  */
-export async function conv2d(x: Tensor, weight: Tensor, options?: Conv2dOptions): Promise<Tensor> {
+export async function conv2d(x: Tensor, weight: Tensor, options?: Conv2dOptions): Promise<Float32Tensor> {
   const { signal, bias, ...given } = option.readOptions('conv2d', convTable, options)
   const [k, , r, s] = dimensions('conv2d', 'weight', weight, 4) as [number, number, number, number]
   dimensions('conv2d', 'x', x, 4)
@@ -145,7 +145,7 @@ export async function batchNorm(
   x: Tensor,
   parameters: { running_mean: Tensor; running_var: Tensor; weight?: Tensor; bias?: Tensor },
   options?: BatchNormOptions,
-): Promise<Tensor> {
+): Promise<Float32Tensor> {
   const { signal, eps } = option.readOptions('batchNorm', normTable, options)
   const given = parametersOf('batchNorm', parameters)
   const norm: NormNames = {
@@ -172,7 +172,7 @@ export async function batchNorm(
  * @example
  * const y = await ops.relu(x)
  */
-export async function relu(x: Tensor, options?: OpOptions): Promise<Tensor> {
+export async function relu(x: Tensor, options?: OpOptions): Promise<Float32Tensor> {
   const { signal } = option.readOptions('relu', opTable, options)
   return one({
     name: 'relu',
@@ -191,7 +191,7 @@ export async function relu(x: Tensor, options?: OpOptions): Promise<Tensor> {
  * @example
  * const sum = await ops.add(x, y)
  */
-export async function add(x: Tensor, y: Tensor, options?: OpOptions): Promise<Tensor> {
+export async function add(x: Tensor, y: Tensor, options?: OpOptions): Promise<Float32Tensor> {
   const { signal } = option.readOptions('add', opTable, options)
   return one({
     name: 'add',
@@ -210,7 +210,7 @@ export async function add(x: Tensor, y: Tensor, options?: OpOptions): Promise<Te
  * @example
  * const y = await ops.maxPool2d(x, { kernel: 3, stride: 2, padding: 1 })
  */
-export async function maxPool2d(x: Tensor, options: MaxPool2dOptions): Promise<Tensor> {
+export async function maxPool2d(x: Tensor, options: MaxPool2dOptions): Promise<Float32Tensor> {
   const given = option.readOptions('maxPool2d', maxPoolTable, options)
   return pool('maxPool2d', x, { ...given, kind: 'maxPool', dilation: pair(given.dilation) })
 }
@@ -222,7 +222,7 @@ export async function maxPool2d(x: Tensor, options: MaxPool2dOptions): Promise<T
  * @example
  * const y = await ops.avgPool2d(x, { kernel: 2 })
  */
-export async function avgPool2d(x: Tensor, options: AvgPool2dOptions): Promise<Tensor> {
+export async function avgPool2d(x: Tensor, options: AvgPool2dOptions): Promise<Float32Tensor> {
   const given = option.readOptions('avgPool2d', avgPoolTable, options)
   return pool('avgPool2d', x, { ...given, kind: 'avgPool', dilation: [1, 1] })
 }
@@ -235,7 +235,7 @@ export async function avgPool2d(x: Tensor, options: AvgPool2dOptions): Promise<T
  * @example
  * const features = await ops.globalAvgPool2d(x)
  */
-export async function globalAvgPool2d(x: Tensor, options?: OpOptions): Promise<Tensor> {
+export async function globalAvgPool2d(x: Tensor, options?: OpOptions): Promise<Float32Tensor> {
   const { signal } = option.readOptions('globalAvgPool2d', opTable, options)
   const [images, channels] = dimensions('globalAvgPool2d', 'x', x, 4) as [number, number]
   const y = await one({
@@ -246,7 +246,7 @@ export async function globalAvgPool2d(x: Tensor, options?: OpOptions): Promise<T
     signal,
     graph: () => [{ kind: 'globalAvgPool', name: 'globalAvgPool2d', input: 'x' }],
   })
-  return Tensor.adopt(y.data as Float32Array, [images, channels], 'nchw')
+  return Tensor.adopt(y.data, [images, channels], 'nchw') as Float32Tensor
 }
 
 /**
@@ -262,7 +262,7 @@ export async function linear(
   x: Tensor,
   weight: Tensor,
   options?: OpOptions & { bias?: Tensor },
-): Promise<Tensor> {
+): Promise<Float32Tensor> {
   const { signal, bias } = option.readOptions('linear', { ...opTable, bias: tensor }, options)
   const [k] = dimensions('linear', 'weight', weight, 2) as [number]
   dimensions('linear', 'x', x, 2)
@@ -284,7 +284,7 @@ export async function linear(
  * @example
  * const scores = await ops.softmax(logits)
  */
-export async function softmax(x: Tensor, options?: OpOptions): Promise<Tensor> {
+export async function softmax(x: Tensor, options?: OpOptions): Promise<Float32Tensor> {
   const { signal } = option.readOptions('softmax', opTable, options)
   dimensions('softmax', 'x', x, 2)
   return one({
@@ -308,7 +308,7 @@ export async function softmax(x: Tensor, options?: OpOptions): Promise<Tensor> {
 export async function topK(
   x: Tensor,
   options: OpOptions & { k: number },
-): Promise<{ scores: Tensor; indices: Tensor }> {
+): Promise<{ scores: Float32Tensor; indices: Tensor }> {
   const table = { ...opTable, k: option.integer(1, 1_000_000) }
   const { signal, ...given } = option.readOptions('topK', table, options)
   const k = option.check('topK', 'k', table.k, given.k)
@@ -322,7 +322,7 @@ export async function topK(
     outputs: ['topK', indicesOf('topK')],
     signal,
   })
-  return { scores: scores as Tensor, indices: indices as Tensor }
+  return { scores: scores as Float32Tensor, indices: indices as Tensor }
 }
 
 /**
@@ -338,7 +338,7 @@ export async function basicBlock(
   x: Tensor,
   parameters: Parameters,
   options?: BasicBlockOptions,
-): Promise<Tensor> {
+): Promise<Float32Tensor> {
   const given = option.readOptions('basicBlock', basicTable, options)
   return block(x, parameters, { ...given, name: 'basicBlock', kind: 'basic', groups: 1, last: 'conv2' })
 }
@@ -357,7 +357,7 @@ export async function bottleneck(
   x: Tensor,
   parameters: Parameters,
   options?: BottleneckOptions,
-): Promise<Tensor> {
+): Promise<Float32Tensor> {
   const given = option.readOptions('bottleneck', bottleneckTable, options)
   return block(x, parameters, { ...given, name: 'bottleneck', kind: 'bottleneck', last: 'conv3' })
 }
@@ -372,7 +372,7 @@ interface BlockOptions extends OpOptions {
   eps: number
 }
 
-async function block(x: Tensor, parameters: Parameters, options: BlockOptions): Promise<Tensor> {
+async function block(x: Tensor, parameters: Parameters, options: BlockOptions): Promise<Float32Tensor> {
   const { name, kind, last, stride, dilation, groups, eps, signal } = options
   const given = parametersOf(name, parameters)
   const [, channels] = dimensions(name, 'x', x, 4) as [number, number]
@@ -422,7 +422,7 @@ interface PoolOptions {
   signal: AbortSignal | undefined
 }
 
-async function pool(name: string, x: Tensor, { signal, ...given }: PoolOptions): Promise<Tensor> {
+async function pool(name: string, x: Tensor, { signal, ...given }: PoolOptions): Promise<Float32Tensor> {
   dimensions(name, 'x', x, 4)
   const kernel = pair(option.check(name, 'kernel', poolTable.kernel, given.kernel))
   const padding = pair(given.padding)
@@ -442,9 +442,9 @@ async function pool(name: string, x: Tensor, { signal, ...given }: PoolOptions):
   })
 }
 
-async function one(operation: Operation): Promise<Tensor> {
+async function one(operation: Operation): Promise<Float32Tensor> {
   const [y] = await runEager(operation)
-  return y as Tensor
+  return y as Float32Tensor
 }
 
 function parametersOf(name: string, parameters: unknown): Parameters {

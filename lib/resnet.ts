@@ -1,12 +1,7 @@
 import type { Binding, Checkpoint, Isa, Weights } from '../binding.js'
 import { parametersOf } from './architecture/build.js'
 import { architectureNamed } from './architecture/families.js'
-import {
-  type Architecture,
-  type ArchitectureOptions,
-  defineArchitecture,
-  stageNames,
-} from './architecture/spec.js'
+import { type Architecture, type ArchitectureOptions, defineArchitecture } from './architecture/spec.js'
 import { chooseDevice, type DeviceExplanation } from './device.js'
 import { Engine, type Request } from './engine.js'
 import { invalidArgument, ResNetError } from './errors.js'
@@ -32,7 +27,7 @@ import {
 } from './model-options.js'
 import { addon, native, nativeSync } from './native/call.js'
 import * as option from './options.js'
-import { type DType, Tensor } from './tensor.js'
+import { type DType, type Float32Tensor, Tensor } from './tensor.js'
 import { chooseLabels } from './weights/labels.js'
 import { matchCheckpoint } from './weights/match.js'
 import { locate, type WeightsSource } from './weights/source.js'
@@ -227,7 +222,7 @@ export class ResNet {
    * @example
    * const logits = await model.forward(Tensor.from(new Float32Array(3 * 224 * 224), [1, 3, 224, 224]))
    */
-  async forward(x: Tensor, options?: CallOptions): Promise<Tensor> {
+  async forward(x: Tensor, options?: CallOptions): Promise<Float32Tensor> {
     const { signal } = option.readOptions('forward', callTable, options)
     if (!(x instanceof Tensor)) {
       throw invalidArgument(
@@ -245,7 +240,7 @@ export class ResNet {
    * @example
    * const { data, shape } = await model.embed(['a.jpg', 'b.jpg'])
    */
-  async embed(images: Images, options?: CallOptions): Promise<Tensor> {
+  async embed(images: Images, options?: CallOptions): Promise<Float32Tensor> {
     const { signal } = option.readOptions('embed', callTable, options)
     const [pooled] = await this.run('embed', images, this.engine.pooled(), signal)
     return asVectors(pooled as Output)
@@ -263,16 +258,15 @@ export class ResNet {
     images: Images,
     stages: readonly Stage[],
     options?: CallOptions,
-  ): Promise<Record<Stage, Tensor>> {
+  ): Promise<Record<Stage, Float32Tensor>> {
     const { signal } = option.readOptions('features', callTable, options)
-    const known = stageNames(this.architecture)
-    const stage = option.matching<string>(`one of ${known.join(', ')}`, new RegExp(`^(${known.join('|')})$`))
-    const names = option.check('features', 'stages', option.list(stage, 1, known.length), stages)
+    const stage = option.value<string>('a string', (value) => typeof value === 'string')
+    const names = option.check('features', 'stages', option.list(stage, 1, 64), stages)
     const distinct = [...new Set(names)]
     const outputs = await this.run('features', images, this.engine.stages(distinct), signal)
     return Object.fromEntries(outputs.map((output, i) => [distinct[i], asMaps(output)])) as Record<
       Stage,
-      Tensor
+      Float32Tensor
     >
   }
 
@@ -364,10 +358,10 @@ function architectureIn(metadata: Record<string, string>): string | Architecture
   }
 }
 
-function asVectors({ images, shape: [, , c], data }: Output): Tensor {
-  return Tensor.adopt(data, [images, c], 'nchw')
+function asVectors({ images, shape: [, , c], data }: Output): Float32Tensor {
+  return Tensor.adopt(data, [images, c], 'nchw') as Float32Tensor
 }
 
-function asMaps({ images, shape: [h, w, c], data }: Output): Tensor {
-  return Tensor.adopt(data, [images, c, h, w], 'nchw')
+function asMaps({ images, shape: [h, w, c], data }: Output): Float32Tensor {
+  return Tensor.adopt(data, [images, c, h, w], 'nchw') as Float32Tensor
 }

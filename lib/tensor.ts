@@ -124,6 +124,9 @@ export class Tensor {
   }
 }
 
+/** What networks and operations give. */
+export type Float32Tensor = Tensor & { readonly dtype: 'float32'; readonly data: Float32Array }
+
 function checkShape(shape: readonly number[]): number {
   const fits = Array.isArray(shape) && shape.length >= 1 && shape.length <= 4
   const dimensions = fits && shape.every((size) => Number.isInteger(size) && size >= 1)

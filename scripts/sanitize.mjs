@@ -117,7 +117,8 @@ for (const pass of passes) {
   }
   build(pass)
   runControls(pass)
-  for (const program of namesIn(nativeTests, '_test')) runProgram(pass, program, [])
+  for (const program of namesIn(nativeTests, '_test'))
+    runProgram(pass, program, pass.filters?.[program] ?? [])
   if (!pass.fuzz) continue
   for (const program of namesIn(path.join(nativeTests, 'fuzz'), '_fuzz'))
     runProgram(pass, program, ['--runs', values.runs])

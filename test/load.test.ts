@@ -110,6 +110,12 @@ describe('sources', () => {
       "'vit'",
     ],
     [
+      'anti-aliasing',
+      () => hubFolder({ 'model.safetensors': bytes, 'config.json': '{"architecture":"resnetaa50"}' }),
+      'ERR_RESNET_UNSUPPORTED',
+      "'resnetaa50'",
+    ],
+    [
       'stride in the 1x1',
       () => hubFolder({ 'model.safetensors': bytes, 'config.json': '{"downsample_in_bottleneck":true}' }),
       'ERR_RESNET_UNSUPPORTED',

@@ -89,13 +89,13 @@ function grouping(shapes: Shapes, planes: number): { groups: number; widthPerGro
 const relatives: [RegExp, string][] = [
   [/^conv1\.\d+\.weight$/, 'a deep stem (the -D variants)'],
   [/^layer\d+\.\d+\.se\./, 'squeeze and excitation (SE-ResNet)'],
-  [/^layer\d+\.\d+\.(conv2\.(fc|bn)|aa)/, 'split attention or anti-aliasing'],
-  [/^stages\.\d+\.blocks\./, 'pre-activation blocks (ResNetV2)'],
+  [/^layer\d+\.\d+\.conv2\.(fc|bn)/, 'split attention or selective kernels'],
+  [/^stages\.\d+\.blocks\.\d+\.(norm|conv)1\./, 'pre-activation blocks (ResNetV2)'],
 ]
 
 function refuseRelatives(shapes: Shapes): void {
   for (const [name, dimensions] of shapes) {
-    const averaged = /\.downsample\.1\.weight$/.test(name) && dimensions.length === 4
+    const averaged = /^layer\d+\.\d+\.downsample\.1\.weight$/.test(name) && dimensions.length === 4
     const found = averaged
       ? 'average-pool shortcuts (the -D variants)'
       : relatives.find(([known]) => known.test(name))?.[1]

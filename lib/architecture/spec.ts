@@ -204,8 +204,3 @@ export function innerWidth(spec: Architecture, planes: number): number {
 export function stageChannels(spec: Architecture, stage: number): number {
   return (spec.widths[stage] as number) * (spec.block === 'bottleneck' ? bottleneckExpansion : 1)
 }
-
-/** 'stem', 'layer1', 'layer2', …: what `features` can give. */
-export function stageNames(spec: Architecture): string[] {
-  return ['stem', ...spec.depths.map((_, stage) => `layer${stage + 1}`)]
-}

@@ -126,12 +126,18 @@ async function readJson(file: string, signal?: AbortSignal): Promise<unknown> {
   }
 }
 
-/** What a transformers config says and shapes cannot: kinds of the network that are not built. */
+/** What a transformers or timm config says and shapes cannot: kinds of the network that are not built. */
 function refuseConfig(config: unknown, file: string): void {
   const fields = (config ?? {}) as Record<string, unknown>
   if (fields.model_type !== undefined && fields.model_type !== 'resnet') {
     throw unsupported(
       `ResNet.load: expected model_type 'resnet' in ${file}, received ${describe(fields.model_type)}`,
+    )
+  }
+  // timm's anti-aliased networks have the tensors of the plain ones.
+  if (typeof fields.architecture === 'string' && /^resnet(aa|blur)/.test(fields.architecture)) {
+    throw unsupported(
+      `ResNet.load: ${file} names the architecture '${fields.architecture}', whose anti-aliasing this version does not build`,
     )
   }
   const built = { downsample_in_bottleneck: false, downsample_in_first_stage: false, hidden_act: 'relu' }
