@@ -37,19 +37,24 @@ struct Lines {
   bool wholeImages = false;
   int perImage = 1, length = 1;
   int tilesPerLine = 1;
-  bool paired = false;  // short lines: one tile takes two of them
+  bool paired = false;    // short lines: one tile takes two of them
+  bool spanning = false;  // a tile may begin in one line and end in the next
+  int maxRows = 1;
 
   int largestTile() const {
+    if (spanning) return maxRows;
     return paired ? 2 * length : (length + tilesPerLine - 1) / tilesPerLine;
   }
   int tiles(int images) const {
     const int lines = images * perImage;
+    if (spanning) return int((int64_t(lines) * length + maxRows - 1) / maxRows);
     return paired ? (lines + 1) / 2 : lines * tilesPerLine;
   }
 };
 
 Lines planLines(const ConvStep& step, const Layout& in, const Layout& out, const Layout* residual,
-                int maxRows) {
+                const Microkernels& kernels) {
+  const int maxRows = kernels.maxRows;
   const bool pointwise = step.kernel.h == 1 && step.kernel.w == 1 && step.stride.h == 1 &&
                          step.stride.w == 1 && step.padding.h == 0 && step.padding.w == 0;
   const bool gapless =
@@ -60,6 +65,8 @@ Lines planLines(const ConvStep& step, const Layout& in, const Layout& out, const
   lines.length = lines.wholeImages ? out.h * out.w : out.w;
   lines.tilesPerLine = (lines.length + maxRows - 1) / maxRows;
   lines.paired = 2 * lines.length <= maxRows;
+  lines.spanning = kernels.anySplit && lines.length >= maxRows;
+  lines.maxRows = maxRows;
   return lines;
 }
 
@@ -82,7 +89,7 @@ class DirectKernel final : public Kernel {
         packed_(std::move(packed)) {
     const Layout* residual = residual_ == kNoValue ? nullptr : &context.layout(residual_);
     if (residual != nullptr) residualLayout_ = *residual;
-    lines_ = planLines(step, in_, out_, residual, kernels_.maxRows);
+    lines_ = planLines(step, in_, out_, residual, kernels_);
     for (int b = 0; b < (in_.thin ? 1 : in_.blocks()); ++b) {
       for (int r = 0; r < step.kernel.h; ++r) {
         for (int s = 0; s < (in_.thin ? 1 : step.kernel.w); ++s) {
@@ -136,7 +143,17 @@ DirectKernel::Line DirectKernel::line(const Work& work, int index, int x) const 
 
 void DirectKernel::setTile(const Work& work, int tile, TileArgs* args, int* rows, int* m1) const {
   Line first, second;
-  if (lines_.paired) {
+  if (lines_.spanning) {
+    // Whole tiles but for the last: equal shares would cost a long division per tile.
+    const unsigned begin = unsigned(tile) * unsigned(lines_.maxRows);
+    const int index = int(begin / unsigned(lines_.length)),
+              x = int(begin % unsigned(lines_.length));
+    second = first = line(work, index, x);
+    const int64_t pixels = int64_t(work.images) * lines_.perImage * lines_.length;
+    *rows = int(std::min<int64_t>(lines_.maxRows, pixels - begin));
+    *m1 = std::min(*rows, lines_.length - x);
+    if (*m1 < *rows) second = line(work, index + 1, 0);
+  } else if (lines_.paired) {
     const int lines = work.images * lines_.perImage;
     second = first = line(work, 2 * tile, 0);
     *m1 = *rows = lines_.length;

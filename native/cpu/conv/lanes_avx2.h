@@ -9,6 +9,7 @@ namespace {
 struct Avx2Lanes {
   using Vector = __m256;
   static constexpr int kWidth = 8, kRows = 6, kPanel = 16;
+  static constexpr bool kAnySplit = true;
 
   static Vector zero() { return _mm256_setzero_ps(); }
   static Vector load(const float* p) { return _mm256_loadu_ps(p); }

@@ -9,6 +9,7 @@ namespace {
 struct Avx512Lanes {
   using Vector = __m512;
   static constexpr int kWidth = 16, kRows = 14, kPanel = 32;
+  static constexpr bool kAnySplit = false;
 
   static Vector zero() { return _mm512_setzero_ps(); }
   static Vector load(const float* p) { return _mm512_loadu_ps(p); }

@@ -35,10 +35,12 @@ struct TileArgs {
   int blocks = 1;  // channel blocks of the panel that exist (a tail panel may have fewer than N/16)
 };
 
-// One tier's set. rows in [1, maxRows]; m1 == rows (one segment) or m1 == rows / 2 with even rows.
+// One tier's set. rows in [1, maxRows]; m1 == rows (one segment), m1 == rows / 2 with even rows,
+// or, with anySplit, any m1 in [1, rows].
 struct Microkernels {
-  int maxRows;  // avx512: 14, avx2: 6, portable: 4
+  int maxRows;  // avx512: 14, avx2: 6, portable: 2 or 6
   int panel;    // N: avx512: 32, else 16
+  bool anySplit;
   void (*run)(int rows, int m1, const TileArgs& args);
 };
 extern const Microkernels kPortableMicrokernels, kAvx2Microkernels, kAvx512Microkernels;

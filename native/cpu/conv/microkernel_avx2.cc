@@ -5,6 +5,7 @@
 
 namespace resnet::cpu {
 
-const Microkernels kAvx2Microkernels = {Avx2Lanes::kRows, Avx2Lanes::kPanel, runTile<Avx2Lanes>};
+const Microkernels kAvx2Microkernels = {Avx2Lanes::kRows, Avx2Lanes::kPanel, Avx2Lanes::kAnySplit,
+                                        runTile<Avx2Lanes>};
 
 }  // namespace resnet::cpu

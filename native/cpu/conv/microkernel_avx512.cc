@@ -6,6 +6,6 @@
 namespace resnet::cpu {
 
 const Microkernels kAvx512Microkernels = {Avx512Lanes::kRows, Avx512Lanes::kPanel,
-                                          runTile<Avx512Lanes>};
+                                          Avx512Lanes::kAnySplit, runTile<Avx512Lanes>};
 
 }  // namespace resnet::cpu

@@ -1,4 +1,5 @@
-// y = relu(sum a * w + shift + residual): the portable register tiles, 4 x 16 floats.
+// y = relu(sum a * w + shift + residual): the portable register tiles, 2 x 4 of 16 vectors on
+// x86-64, 6 x 4 of 32 elsewhere.
 // Arguments, layouts and bounds: microkernel.h, register_tile.h.
 #include "cpu/conv/lanes_portable.h"
 #include "cpu/conv/register_tile.h"
@@ -6,6 +7,6 @@
 namespace resnet::cpu {
 
 const Microkernels kPortableMicrokernels = {PortableLanes::kRows, PortableLanes::kPanel,
-                                            runTile<PortableLanes>};
+                                            PortableLanes::kAnySplit, runTile<PortableLanes>};
 
 }  // namespace resnet::cpu

@@ -84,22 +84,33 @@ void registerTile(const TileArgs& t) {
 
 using TileFunction = void (*)(const TileArgs&);
 
-template <class Lanes, int kStride, int kDepth, size_t... I>
-constexpr std::array<TileFunction, sizeof...(I)> singleForms(std::index_sequence<I...>) {
-  return {registerTile<Lanes, int(I) + 1, int(I) + 1, kStride, kDepth>...};
+// Whether a tile of these rows may be split after m1 of them. Tiers with few registers have every
+// split; with 14 rows that would be a hundred kernels, for a gain of a few percent at most.
+template <class Lanes>
+constexpr bool isForm(int rows, int m1) {
+  return m1 == rows || (m1 < rows && (Lanes::kAnySplit || 2 * m1 == rows));
 }
-template <class Lanes, int kStride, int kDepth, size_t... I>
-constexpr std::array<TileFunction, sizeof...(I)> pairForms(std::index_sequence<I...>) {
-  return {registerTile<Lanes, 2 * (int(I) + 1), int(I) + 1, kStride, kDepth>...};
+
+template <class Lanes, int kStride, int kDepth, size_t kForm>
+constexpr TileFunction formAt() {
+  constexpr int rows = int(kForm) / Lanes::kRows + 1, m1 = int(kForm) % Lanes::kRows + 1;
+  if constexpr (isForm<Lanes>(rows, m1)) {
+    return registerTile<Lanes, rows, m1, kStride, kDepth>;
+  } else {
+    return nullptr;
+  }
+}
+
+template <class Lanes, int kStride, int kDepth, size_t... kForm>
+constexpr std::array<TileFunction, sizeof...(kForm)> allForms(std::index_sequence<kForm...>) {
+  return {formAt<Lanes, kStride, kDepth, kForm>()...};
 }
 
 template <class Lanes, int kStride, int kDepth>
 void runForm(int rows, int m1, const TileArgs& args) {
-  static constexpr auto kSingle =
-      singleForms<Lanes, kStride, kDepth>(std::make_index_sequence<Lanes::kRows>());
-  static constexpr auto kPair =
-      pairForms<Lanes, kStride, kDepth>(std::make_index_sequence<Lanes::kRows / 2>());
-  (m1 == rows ? kSingle[rows - 1] : kPair[m1 - 1])(args);
+  static constexpr auto kForms = allForms<Lanes, kStride, kDepth>(
+      std::make_index_sequence<size_t(Lanes::kRows) * Lanes::kRows>());
+  kForms[size_t(rows - 1) * Lanes::kRows + (m1 - 1)](args);
 }
 
 // Strides that ResNets have are compiled in, so that a row's address costs no register: one block a
