@@ -12,7 +12,7 @@ struct LiveCounts {
 inline LiveCounts liveCounts;
 
 // A member of what is counted: copying and destroying keep the count right.
-template <std::atomic<int> LiveCounts::*counter>
+template <std::atomic<int> LiveCounts::* counter>
 class Counted {
  public:
   Counted() { ++(liveCounts.*counter); }
