@@ -1,9 +1,12 @@
-// Time of every distinct convolution of ResNet-18 and ResNet-50, by candidate, alone: best of several runs with warm
-// weights. A network behaves differently (weights come from memory): decide there, look for slow kernels here.
+// Time of every distinct convolution of ResNet-18 and ResNet-50, by candidate, alone: best of
+// several runs with warm weights. A network behaves differently (weights come from memory): decide
+// there, look for slow kernels here.
 //
-//   conv_bench [--batch N] [--threads N] [--isa NAME] [--peak GMACS] [--rounds N] [--cold MB] [filter...]
-// --peak: multiply-adds a second of one core in units of 1e9, for the share of the bound. A filter is a substring of
-// the line that is printed. Winograd's share is of the direct algorithm's work, so it may exceed 100%.
+//   conv_bench [--batch N] [--threads N] [--isa NAME] [--peak GMACS] [--rounds N] [--cold MB]
+//              [filter...]
+// --peak: multiply-adds a second of one core in units of 1e9, for the share of the bound. A filter
+// is a substring of the line that is printed. Winograd's share is of the direct algorithm's work,
+// so it may exceed 100%.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>

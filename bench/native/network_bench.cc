@@ -1,7 +1,9 @@
-// Time of whole networks (ResNet-18, -34, -50, 224x224, parameters by formula) on the CPU backend, with one line per
-// step on request. Interleave it with peers for a comparison; take --rounds high on a noisy machine.
+// Time of whole networks (ResNet-18, -34, -50, 224x224, parameters by formula) on the CPU backend,
+// with one line per step on request. Interleave it with peers for a comparison; take --rounds high
+// on a noisy machine.
 //
-//   network_bench [--depth 18|34|50] [--batch N] [--threads N] [--isa NAME] [--rounds N] [--precision high|highest] [--steps]
+//   network_bench [--depth 18|34|50] [--batch N] [--threads N] [--isa NAME] [--rounds N]
+//                 [--precision high|highest] [--steps]
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -187,7 +189,8 @@ int main(int argc, char** argv) {
     for (size_t s = 0; s < rows.size(); ++s)
       stepBest[s] = std::min(stepBest[s], rows[s].milliseconds);
   }
-  // All threads' processor time: what the network takes when other processes hold the cores, waiting at barriers included.
+  // All threads' processor time: what the network takes when other processes hold the cores,
+  // waiting at barriers included.
   const double processorSeconds = double(std::clock() - processorBegin) / CLOCKS_PER_SEC / rounds;
   std::sort(times.begin(), times.end());
   if (steps) {

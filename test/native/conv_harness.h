@@ -1,4 +1,5 @@
-// Runs one conv step through one candidate, on buffers with guards; shared by the op tests and the layer benchmark.
+// Runs one conv step through one candidate, on buffers with guards; shared by the op tests and the
+// layer benchmark.
 #pragma once
 
 #include <cmath>
@@ -174,7 +175,8 @@ struct ConvProblem {
   TableWeights weights;
 };
 
-// Whether a candidate can run a step at all; whether it would be chosen is the business of refuse().
+// Whether a candidate can run a step at all; whether it would be chosen is the business of
+// refuse().
 inline bool canRun(const Candidate& candidate, const StepQuery& query) {
   const bool winograd = &candidate == &winogradF4() || &candidate == &winogradF2();
   return winograd ? winogradShapeRefusal(query).empty() : candidate.refuse(query).empty();

@@ -1,5 +1,6 @@
-// One table of conv and linear cases, on every candidate and every ISA tier of the host, against a naive reference in
-// double. Arguments filter by substring of the case's name: conv_op_test "[avx512 direct]" "groups".
+// One table of conv and linear cases, on every candidate and every ISA tier of the host, against a
+// naive reference in double. Arguments filter by substring of the case's name:
+//   conv_op_test "[avx512 direct]" groups
 // Tolerance: 2e-5 of max|reference|, the bound that dtype float32 promises.
 #include <algorithm>
 #include <cstdio>
@@ -146,6 +147,60 @@ void linearCase(int n, int c, int k, bool bias, int threads, Isa isa) {
   if (!run.status.ok()) return report(name, run.status.message);
   run.run();
   report(name, compare(run, expected));
+}
+
+// Which candidate a layer gets, in the order of preference; the reason with which Winograd F(4x4)
+// is refused.
+struct Choice {
+  ConvCase layer;
+  const char* chosen;
+  const char* refusal;  // of winograd f4x4; "" when it is chosen
+  Float32Precision precision = Float32Precision::kHigh;
+};
+
+void choices(Isa isa) {
+  auto layer = [](int c, int size, int k, int kernel, int stride, int n = 1) {
+    ConvCase t{.n = n, .c = c, .h = size, .w = size, .k = k};
+    t.kernel = {kernel, kernel};
+    t.stride = {stride, stride};
+    t.padding = {kernel / 2, kernel / 2};
+    return t;
+  };
+  ConvCase grouped = layer(128, 56, 128, 3, 1), dilated = layer(512, 28, 512, 3, 1);
+  grouped.groups = 32;
+  dilated.dilation = dilated.padding = {2, 2};
+  const Choice table[] = {
+      {layer(3, 224, 64, 7, 2), "direct thin", "kernel 7x7"},
+      {layer(64, 56, 64, 3, 1), "winograd f4x4", ""},
+      {layer(128, 28, 128, 3, 1), "winograd f4x4", ""},
+      {layer(256, 14, 256, 3, 1), "winograd f4x4", ""},
+      {layer(512, 7, 512, 3, 1, 8), "winograd f4x4", ""},
+      {layer(128, 56, 128, 3, 2), "direct", "stride 2x2"},
+      {layer(64, 56, 256, 1, 1), "direct", "kernel 1x1"},
+      {grouped, "direct", "groups 32"},
+      {dilated, "direct", "dilation 2x2"},
+      {layer(64, 56, 64, 3, 1), "direct", "float32Precision 'highest'", Float32Precision::kHighest},
+  };
+  for (const Choice& choice : table) {
+    const std::string name = "choice " + choice.layer.name() + " [" + isaName(isa) + "]";
+    if (!selected(name)) continue;
+    const ConvProblem problem(choice.layer);
+    const StepQuery query = problem.query(isa, choice.precision);
+    std::string chosen = "none";
+    for (const Candidate* candidate : candidatesFor(StepKind::kConv)) {
+      if (!candidate->refuse(query).empty()) continue;
+      chosen = candidate->name();
+      break;
+    }
+    const std::string refusal = winogradF4().refuse(query);
+    std::string error;
+    if (chosen != choice.chosen)
+      error = "expected " + std::string(choice.chosen) + ", got " + chosen;
+    if (refusal != choice.refusal) {
+      error += " expected the refusal '" + std::string(choice.refusal) + "', got '" + refusal + "'";
+    }
+    report(name, error);
+  }
 }
 
 std::vector<ConvCase> cases() {
@@ -351,6 +406,7 @@ int main(int argc, char** argv) {
     for (int threads : {2, 3, 7}) linearCase(3, 512, 1000, true, threads, isa.isa);
     linearCase(2, 16, 1, true, 2, isa.isa);
     linearCase(1, 1, 10, true, 1, isa.isa);
+    choices(isa.isa);
   }
   std::printf("%d passed, %d failed\n", passed, failed);
   return failed == 0 ? 0 : 1;

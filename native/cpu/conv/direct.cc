@@ -1,9 +1,10 @@
-// y = relu(conv(x, w) * scale + shift + residual)    scale: merged into w; shift: folded batch
-// norm, [K] f32 x blocked [C/16][H + 2 halo][W + 2 halo][16] or thin [H + 2 halo][W + 2 halo][C],
-// halo >= padding w [K/N][block][R*S][16][N] packed (thin: [K/N][R][S*C][N]), y blocked, its halo
-// is written too; sums in f32 needs: groups see only their own channel blocks, with zeros packed
-// for the others; y may alias residual bound: compute, 2*images*P*Q*K*R*S*C/groups flop (C/16 and
-// K/N rounded up); no im2col: an offset per (block, tap)
+// y = relu(conv(x, w) * scale + shift + residual)    scale: merged into w; shift: [K] f32
+// x blocked [C/16][H + 2 halo][W + 2 halo][16] or thin [H + 2 halo][W + 2 halo][C], halo >= padding
+// w [K/N][C/16][R*S][16][N] packed (thin: [K/N][R][S*C][N]); y blocked, its halo is written too
+// needs: any N,H,W,C,K, window and groups (a panel of outputs reads the channel blocks that its
+// groups touch, with zeros packed for foreign channels); y may alias residual; sums in f32
+// bound: compute, 2*N*P*Q*K*R*S*C/groups flop (C/16 and K/N rounded up, groups to whole blocks);
+// no im2col: one offset per (block, tap). Source: torch Conv2d; fold: Ioffe & Szegedy 2015
 #include <algorithm>
 #include <cstdint>
 

@@ -1,13 +1,12 @@
 // The register-tile kernels that convolution, Winograd's product and linear share.
 //
-// acc[m][0..N) = sum over steps s, over j in [0, depth) of  a[m] at steps[s] + j  *  w[(s * depth +
-// j) * N + n] depth is 16 (one channel block of one tap), or any other number: the run of S*C
-// floats of one kernel row for thin inputs, the whole of C for linear. Then y = act(acc + shift +
-// residual), stored as N/16 channel blocks.
+//   acc[m][n] = sum over steps s, over j in [0, depth) of a[m][steps[s] + j] * w[s][j][n]
+//   y = act(acc + shift + residual), stored as N/16 channel blocks
 //
-// The M rows are output pixels: rows [0, m1) at a0 + m * aStride, the others at a1 + (m - m1) *
-// aStride, so that a tile can span two image rows; likewise for y and residual, whose pixels are 16
-// floats apart within a channel block.
+// depth is 16 (one channel block of one tap) or any other number: the run of S*C floats of one
+// kernel row of a thin input. The M rows are output pixels: rows [0, m1) at a0 + m * aStride, the
+// others at a1 + (m - m1) * aStride, so that a tile can span two image rows; likewise for y and
+// residual, whose pixels are 16 floats apart within a channel block.
 #pragma once
 
 #include <cstddef>

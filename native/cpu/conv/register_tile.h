@@ -1,10 +1,9 @@
-// The body of every tier's microkernel: an M x N register tile, written once over a tier's vector
-// type.
+// The body of every tier's microkernel: an M x N register tile, written once over a vector type.
 //
 // A tier gives `Lanes` with  Vector, kWidth, kRows (largest M), kPanel (N) and the operations
-// below; each file that includes this is compiled with that tier's flags only, hence the anonymous
-// namespace: no instance may be shared. bound: M * N / (multiply-adds a cycle) cycles for each
-// float of a row; one broadcast serves N/kWidth of them.
+// below. Each file that includes this is compiled with that tier's flags only, hence the anonymous
+// namespace: no instance may be shared.
+// bound: M * N / (multiply-adds a cycle) cycles per float of a row; a broadcast serves N/kWidth
 #pragma once
 
 #include <array>

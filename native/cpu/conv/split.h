@@ -9,8 +9,9 @@
 
 namespace resnet::cpu {
 
-// Cycles that a thread spends: once per tile of its share (fetching its pixels, some from another core's cache), once per
-// panel (streaming its weights, hidden behind the panel's arithmetic), and on every tile with every panel.
+// Cycles that a thread spends: once per tile of its share (fetching its pixels, some from another
+// core's cache), once per panel (streaming its weights, hidden behind the panel's arithmetic), and
+// on every tile with every panel.
 struct SplitWork {
   int threads = 1;
   int tiles = 1, panels = 1;

@@ -1,10 +1,12 @@
-// y = relu(conv3x3(x, w) * scale + shift + residual) by Winograd's F(m x m, 3 x 3), m = 4 or 2    (Lavin & Gray 2015)
+// y = relu(conv3x3(x, w) * scale + shift + residual) by Winograd's F(m x m, 3 x 3), m = 4 or 2
+// Source: Lavin & Gray 2015
 // x blocked [C/16][H + 2 halo][W + 2 halo][16], any halo; y blocked, its halo is written too
-// U = G (w * scale) G^T in double, rounded: [K/N][(m+2)^2][C/16][16][N]; V [(m+2)^2][C/16][tiles][16]
+// U = G (w * scale) G^T in double, rounded: [K/N][(m+2)^2][C/16][16][N]
+// V = B^T x B [(m+2)^2][C/16][tiles][16]
 // products per panel [(m+2)^2][N/16][tiles][16]; sums in f32
 // needs: 3x3, stride 1, dilation 1, groups 1, any padding; y may alias residual
-// bound: compute, (m+2)^2 / (9 m^2) of the direct multiply-adds (m = 4: 1/4, m = 2: 4/9) plus the transforms; reads
-// (m+2)^2 / 9 times the weights, which decides at small batches
+// bound: compute, (m+2)^2 / (9 m^2) of the direct multiply-adds (m = 4: 1/4, m = 2: 4/9) plus the
+// transforms; reads (m+2)^2 / 9 times the weights, which decides at small batches
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -19,8 +21,8 @@
 namespace resnet::cpu {
 namespace {
 
-// V of one thread's block of tiles: it stays in L2 beside a panel of products, unless the weights come from memory; then
-// reading them once counts for more.
+// V of one thread's block of tiles: it stays in L2 beside a panel of products, unless the weights
+// come from memory; then reading them once counts for more.
 constexpr size_t kBlockBytes = 300 << 10, kLargeBlockBytes = size_t(4) << 20;
 constexpr size_t kLargeWeightBytes = size_t(4) << 20;
 constexpr double kTransformCycles = 200;  // one tile, one channel block, either direction
@@ -34,7 +36,8 @@ const WinogradTransforms& transformsOf(Isa isa, int m) {
   return kPortableWinograd[m / 4];
 }
 
-// Lines of V and of the products are an odd number of cache lines apart: powers of two would fall on one set of L1.
+// Lines of V and of the products are an odd number of cache lines apart: powers of two would fall
+// on one set of L1.
 size_t oddLines(size_t floats) { return (floats / kBlock | 1) * kBlock; }
 
 int ceilDiv(int a, int b) { return (a + b - 1) / b; }
@@ -139,8 +142,8 @@ void WinogradKernel<m>::run(const Work& work) const noexcept {
   }
 }
 
-// Threads that share tiles but not panels each transform the input for themselves: to fetch V from another core's cache
-// takes longer, several times so when the two cores have no cache in common.
+// Threads that share tiles but not panels each transform the input for themselves: to fetch V from
+// another core's cache takes longer, several times so when the two cores have no cache in common.
 template <int m>
 void WinogradKernel<m>::runBlock(const Work& work, Range tiles, Range panels) const {
   if (panels.begin >= panels.end) return;
@@ -304,7 +307,8 @@ class WinogradConv final : public Candidate {
   std::string refuseSlow(const StepQuery& query) const;
 };
 
-// Cycles of one thread for a product of `rows` pixels or tiles with [depth][k] weights that are read from memory.
+// Cycles of one thread for a product of `rows` pixels or tiles with [depth][k] weights that are
+// read from memory.
 double productCycles(const StepQuery& query, double rows, double depth, double k) {
   constexpr double kBytesPerCycle = 10, kLatencyCycles = 4, kCallCycles = 60;
   const Microkernels& kernels = microkernels(query.isa);
@@ -315,8 +319,8 @@ double productCycles(const StepQuery& query, double rows, double depth, double k
                   4 * depth * k / kBytesPerCycle / std::min(query.threads, 2));
 }
 
-// The model behind the choice; it agreed with measurements on Zen 4 for all 3x3 layers of ResNet-18 and -50, alone and in
-// the network, with one and two threads, batch 1 and 8.
+// The model behind the choice. On Zen 4 it picks what was measured to be fastest for every 3x3
+// layer of ResNet-18 and -50, with one and two threads, batch 1 and 8.
 double winogradCycles(const StepQuery& query, int m) {
   const ConvStep& step = convOf(query);
   const ValueInfo &in = query.value(step.input), &out = query.value(step.output);

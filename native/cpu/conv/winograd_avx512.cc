@@ -1,4 +1,5 @@
-// Winograd's transforms for the avx512 tier; what they compute and their bound: winograd_transform.h.
+// Winograd's transforms for the avx512 tier; what they compute and their bound:
+// winograd_transform.h.
 #include "cpu/conv/winograd_transform.h"
 
 #include "cpu/conv/lanes_avx512.h"

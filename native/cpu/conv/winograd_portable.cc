@@ -1,4 +1,5 @@
-// Winograd's transforms for the portable tier; what they compute and their bound: winograd_transform.h.
+// Winograd's transforms for the portable tier; what they compute and their bound:
+// winograd_transform.h.
 #include "cpu/conv/winograd_transform.h"
 
 #include "cpu/conv/lanes_portable.h"

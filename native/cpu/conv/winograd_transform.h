@@ -1,9 +1,12 @@
-// The input and output transforms of Winograd's F(m x m, 3 x 3), m = 4 and 2, written once over a tier's vector type.
+// The input and output transforms of Winograd's F(m x m, 3 x 3), m = 4 and 2, written once over a
+// tier's vector type.
 //
 // input:  V = B^T d B, one tile of (m+2)^2 pixels and one channel block; V[f] at v + f * vPitch
 // output: y = relu(A^T M A + shift + residual), one tile of m^2 pixels and one channel block
-// bound: 2 loads or stores and about 5 operations per transformed value; the products dominate from 128 channels on
-// Source: Lavin & Gray 2015, points 0, 1, -1, 2, -2 (m = 4) and 0, 1, -1 (m = 2), the last one infinity.
+// bound: 2 loads or stores and about 5 operations per transformed value; the products dominate from
+// 128 channels on
+// Source: Lavin & Gray 2015, points 0, 1, -1, 2, -2 (m = 4) and 0, 1, -1 (m = 2), the last one
+// infinity.
 #pragma once
 
 #include "cpu/conv/register_tile.h"

@@ -1,7 +1,6 @@
-// y = x w^T + b    x [images][C] f32, each image blocked; w [K/N][C/16][16][N] packed, y
-// [images][K] f32; sums in f32 needs: any images, C and K; images are the rows of the register tile
-// bound: one image reads w once (4*C*K bytes of memory traffic), many are compute, 2*images*C*K
-// flop
+// y = x w^T + b    x [N][C] f32, each image blocked; w [K/n][C/16][16][n] packed; y [N][K] f32
+// needs: any N, C and K; images are the rows of the register tile; sums in f32
+// bound: one image is memory, 4*C*K bytes of weights read once; many are compute, 2*N*C*K flop
 #include <algorithm>
 #include <cstring>
 

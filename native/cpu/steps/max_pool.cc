@@ -1,5 +1,5 @@
-// maxPool: shapes, layout and bound in max_pool_row.h. Threads share the rows of whole images, as the convolutions
-// before and after do, so that most of what a thread reads is in its own cache.
+// maxPool: shapes, layout and bound in max_pool_row.h. Threads share the rows of whole images, as
+// the convolutions before and after do, so that most of what a thread reads is in its own cache.
 #include <algorithm>
 
 #include "cpu/halo.h"

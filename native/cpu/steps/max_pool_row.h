@@ -1,7 +1,8 @@
-// One output row of one channel block of a max pool: y[q] = max over the window, padding counts as -inf; a NaN in the
-// window is the result, as in PyTorch.
+// One output row of one channel block of a max pool: y[q] = max over the window, padding counts as
+// -inf; a NaN in the window is the result, as in PyTorch.
 // x rows of pixels of 16 channels, y likewise; bounds are cut per pixel, so no halo is needed
-// bound: memory; 3x3 at stride 2 reads each input 2.25 times, from L1 and L2. Source: torch MaxPool2d
+// bound: memory; 3x3 at stride 2 reads each input 2.25 times, from L1 and L2. Source: torch
+// MaxPool2d
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,7 @@
-// avgPool: y = sum over the window / divisor; with countIncludePad padding counts in the divisor, not ceilMode's overhang
-// x [H,W,C] -> y [P,Q,C], blocked; bounds in the loop, no halo needed; bound: memory. Source: torch AvgPool2d
+// avgPool: y = sum over the window / divisor; with countIncludePad padding counts in it,
+// ceilMode's overhang does not
+// x [H,W,C] -> y [P,Q,C], blocked; bounds in the loop, no halo needed; bound: memory. Source: torch
+// AvgPool2d
 #include <algorithm>
 
 #include "cpu/halo.h"
