@@ -54,9 +54,10 @@ describe('worker.terminate() in the middle', () => {
     expect((await said('terminate-compile')).left).toEqual({ ...nothing, poolThreads: 0, poolUsers: 0 })
   })
 
-  // The last environment that loaded the library closes it: no thread may still be inside.
-  test.each(['terminate-run-alone', 'terminate-compile-alone'])('%s: the library is closed too', (name) =>
-    said(name),
+  // No other environment holds the library: the last one closes it, and no thread may still be inside.
+  test.each(['terminate-run-alone', 'terminate-compile-alone'])(
+    '%s: in workers that alone hold the library',
+    (name) => said(name),
   )
 
   test('process.exit() in a worker ends that worker alone', async () => {
