@@ -159,6 +159,7 @@ describe('what cannot be read', () => {
       /no image file '.*absent\.png'/,
     ],
     ['a folder', () => scratch, 'ERR_RESNET_IO', /is a folder/],
+    ['a device', () => '/dev/zero', 'ERR_RESNET_IO', /is a device/],
     ['an empty file', () => write('empty.jpg', ''), 'ERR_RESNET_IMAGE', /'.*empty\.jpg' holds zero bytes/],
     ['empty bytes', () => new Uint8Array(0), 'ERR_RESNET_IMAGE', /zero bytes/],
     [

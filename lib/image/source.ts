@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import type { Sharp } from 'sharp'
 import { invalidArgument, ResNetError } from '../errors.js'
@@ -116,6 +116,9 @@ async function readPath(path: string, named: string, { signal, index }: Reading)
     )
   }
   try {
+    const stats = await stat(path)
+    // A device such as /dev/zero never ends; a pipe may be a shell's <(…).
+    if (stats.isCharacterDevice() || stats.isBlockDevice()) throw new Error('it is a device, not a file')
     return await readFile(path, { signal })
   } catch (cause) {
     signal?.throwIfAborted()
