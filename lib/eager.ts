@@ -5,7 +5,7 @@ import { type GraphInput, type Lowered, lower } from './graph/lower.js'
 import { addon, native, nativeSync } from './native/call.js'
 import { closest, describe } from './options.js'
 import { type Compiled, ProgramCache } from './programs.js'
-import { Tensor } from './tensor.js'
+import { maxElements, Tensor } from './tensor.js'
 
 /** Parameters of an operation by their PyTorch names. */
 export type Parameters = Readonly<Record<string, Tensor | undefined>>
@@ -52,6 +52,12 @@ class EagerRunner {
     const graphInputs = inputs.map(({ label, tensor }) => asGraphInput(label, tensor))
     const { key, plan } = this.planOf(operation, graphInputs, first)
     checkParameters(operation, plan)
+    for (const [h, w, c] of plan.outputShapes) {
+      if (images * h * w * c < maxElements) continue
+      throw invalidArgument(
+        `${name}: expected an output of fewer than 2^31 elements, received options that give [${images}, ${c}, ${h}, ${w}]`,
+      )
+    }
     const outputs = plan.outputShapes.map(([h, w, c], i) =>
       operation.outputs?.[i]?.endsWith(indicesOf(''))
         ? new Int32Array(images * h * w * c)

@@ -23,7 +23,8 @@ const fromTable = {
   transfer: defaulting(boolean, false),
 }
 
-const maxElements = 2 ** 31
+/** A tensor has fewer. */
+export const maxElements = 2 ** 31
 
 /**
  * An array of numbers with a shape. The `shape` of images and feature maps is always N, C, H, W, that of logits and

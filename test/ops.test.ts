@@ -166,6 +166,14 @@ describe('blocks', () => {
 })
 
 describe('tensors in', () => {
+  test('an output too large for a tensor is refused by its shape', async () => {
+    const one = Tensor.from(Float32Array.of(1), [1, 1, 1, 1])
+    await expect(ops.conv2d(one, one, { padding: 60_000 })).rejects.toMatchObject({
+      code: 'ERR_RESNET_INVALID_ARGUMENT',
+      message: expect.stringContaining('[1, 1, 120001, 120001]'),
+    })
+  })
+
   test('nhwc gives nhwc, with the same values', async () => {
     const x = counting([2, 3, 4, 5])
     const weight = counting([4, 3, 3, 3])
