@@ -182,10 +182,16 @@ NormNames readNorm(Fields& f) {
   return norm;
 }
 
-ConvStep readConv(Fields& f) {
-  ConvStep step;
+template <typename Body>
+Body readUnary(Fields& f) {
+  Body step;
   step.input = f.integer("input");
   step.output = f.integer("output");
+  return step;
+}
+
+ConvStep readConv(Fields& f) {
+  auto step = readUnary<ConvStep>(f);
   if (f.has("residual")) {
     step.residual = f.integer("residual");
     if (step.residual == kNoValue) f.mismatch("residual", "a value", *f.find("residual"));
@@ -204,9 +210,7 @@ ConvStep readConv(Fields& f) {
 }
 
 PoolStep readPool(Fields& f, StepKind kind) {
-  PoolStep step;
-  step.input = f.integer("input");
-  step.output = f.integer("output");
+  auto step = readUnary<PoolStep>(f);
   step.kernel = f.pair("kernel");
   step.stride = f.pair("stride");
   step.padding = f.pair("padding");
@@ -218,9 +222,7 @@ PoolStep readPool(Fields& f, StepKind kind) {
 }
 
 LinearStep readLinear(Fields& f) {
-  LinearStep step;
-  step.input = f.integer("input");
-  step.output = f.integer("output");
+  auto step = readUnary<LinearStep>(f);
   step.k = f.integer("k");
   step.weight = f.parameter("weight");
   step.bias = f.optionalParameter("bias");
@@ -228,9 +230,7 @@ LinearStep readLinear(Fields& f) {
 }
 
 AffineStep readAffine(Fields& f) {
-  AffineStep step;
-  step.input = f.integer("input");
-  step.output = f.integer("output");
+  auto step = readUnary<AffineStep>(f);
   step.norm = readNorm(f);
   step.activation = readActivation(f);
   return step;
@@ -246,9 +246,7 @@ AddStep readAdd(Fields& f) {
 }
 
 ActivationStep readActivationStep(Fields& f) {
-  ActivationStep step;
-  step.input = f.integer("input");
-  step.output = f.integer("output");
+  auto step = readUnary<ActivationStep>(f);
   step.activation = f.word<Activation>("activation", {{"relu", Activation::kRelu}});
   return step;
 }
@@ -278,14 +276,6 @@ OutputStep readOutput(Fields& f) {
   step.input = f.integer("input");
   step.index = f.integer("index");
   step.layout = readLayout(f);
-  return step;
-}
-
-template <typename Body>
-Body readUnary(Fields& f) {
-  Body step;
-  step.input = f.integer("input");
-  step.output = f.integer("output");
   return step;
 }
 

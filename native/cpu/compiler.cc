@@ -2,7 +2,6 @@
 // weights.
 #include <algorithm>
 #include <atomic>
-#include <mutex>
 
 #include "cpu/backend.h"
 #include "cpu/program.h"
@@ -132,11 +131,9 @@ class Compiler {
     }
     for (const CompiledStep& step : program_.steps_) {
       program_.scratchFloats_ = std::max(program_.scratchFloats_, step.kernel->scratchFloats());
-      program_.sharedFloats_ = std::max(program_.sharedFloats_, step.kernel->sharedFloats());
     }
-    auto roundUp = [](size_t floats) { return (floats + kBlock - 1) / kBlock * kBlock; };
-    program_.scratchFloats_ = roundUp(program_.scratchFloats_);
-    program_.sharedFloats_ = roundUp(program_.sharedFloats_);
+    // Whole cache lines, so that every thread's part stays aligned.
+    program_.scratchFloats_ = ceilDiv(program_.scratchFloats_, kBlock) * kBlock;
     return Status::okay();
   }
 

@@ -13,7 +13,6 @@
 #include "core/backend.h"
 #include "cpu/isa.h"
 #include "cpu/layout.h"
-#include "cpu/thread_pool.h"
 
 namespace resnet::cpu {
 
@@ -45,9 +44,6 @@ struct Work {
   const View* views = nullptr;  // by ValueId, at the chunk's first image
   const Submission* submission = nullptr;
   float* scratch = nullptr;  // this thread's own, Kernel::scratchFloats() long, 64-byte aligned
-  float* shared = nullptr;   // all threads', Kernel::sharedFloats() long, 64-byte aligned
-  Barrier* barrier =
-      nullptr;  // for kernels of several phases; all threads must call it equally often
 
   const View& view(ValueId id) const { return views[id]; }
 };
@@ -58,7 +54,6 @@ class Kernel {
   virtual ~Kernel() = default;
   virtual void run(const Work& work) const noexcept = 0;
   virtual size_t scratchFloats() const { return 0; }  // per thread
-  virtual size_t sharedFloats() const { return 0; }   // per lane
   virtual size_t weightBytes() const { return 0; }
 };
 

@@ -9,17 +9,23 @@
 #pragma once
 
 #include <cstddef>
+#include <type_traits>
 
 namespace resnet::cpu {
 
 inline constexpr int kBlock = 16;
+
+template <typename T>
+constexpr T ceilDiv(T a, std::type_identity_t<T> b) {
+  return (a + b - 1) / b;
+}
 
 struct Layout {
   bool thin = false;
   int h = 1, w = 1, c = 1;
   int halo = 0;
 
-  int blocks() const { return (c + kBlock - 1) / kBlock; }
+  int blocks() const { return ceilDiv(c, kBlock); }
   int channelPitch() const { return thin ? c : kBlock; }  // floats from pixel to pixel
   size_t rowPitch() const {
     return size_t(w + 2 * halo) * channelPitch();
@@ -34,7 +40,7 @@ struct Layout {
   // reads.
   size_t imageFloats() const {
     size_t n = thin ? blockPitch() + kBlock : blocks() * blockPitch();
-    return (n + kBlock - 1) / kBlock * kBlock;
+    return ceilDiv(n, kBlock) * kBlock;
   }
   // Offset in floats of pixel (y, x) of channel block b (blocked) or channel 0 (thin).
   size_t at(int b, int y, int x) const {

@@ -2,44 +2,13 @@
 
 #include <chrono>
 #include <condition_variable>
-#include <cstdlib>
-#include <cstring>
 #include <deque>
 #include <mutex>
-#include <new>
 
 #include "core/roofline.h"
-
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
+#include "cpu/memory.h"
 
 namespace resnet::cpu {
-namespace {
-
-struct FreeAligned {
-  void operator()(float* memory) const { std::free(memory); }
-};
-using AlignedFloats = std::unique_ptr<float, FreeAligned>;
-
-// Zeroed, so that its pages exist before the first run: a fresh page costs over a microsecond
-// there.
-AlignedFloats allocateArena(size_t bytes) {
-  constexpr size_t kHugePage = size_t{2} << 20;
-  const size_t alignment = bytes >= 2 * kHugePage ? kHugePage : 64;
-  const size_t rounded = (bytes + alignment - 1) / alignment * alignment;
-  auto* memory =
-      static_cast<float*>(std::aligned_alloc(alignment, rounded == 0 ? alignment : rounded));
-  if (memory == nullptr) return nullptr;
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-  if (alignment == kHugePage) madvise(memory, rounded, MADV_HUGEPAGE);
-#endif
-  std::memset(memory, 0, rounded);
-  return AlignedFloats(memory);
-}
-
-}  // namespace
-
 // What runs: the pool's job of a lane. It outlives the Lane until its last finish() has returned,
 // and must not own the pool: its last reference may be dropped on a thread of the pool, which
 // cannot join itself.
@@ -50,7 +19,7 @@ struct CpuProgram::LaneState final : ThreadPool::Job {
     std::function<void(Status)> done;
   };
 
-  LaneState(const CpuProgram& owner, AlignedFloats memory)
+  LaneState(const CpuProgram& owner, std::shared_ptr<float> memory)
       : program(&owner),
         pool(owner.pool_.get()),
         arena(std::move(memory)),
@@ -64,7 +33,7 @@ struct CpuProgram::LaneState final : ThreadPool::Job {
 
   const CpuProgram* program;
   ThreadPool* pool;
-  AlignedFloats arena;
+  std::shared_ptr<float> arena;
   Barrier barrier;
   std::vector<View> views;      // one set per thread: no sharing, no allocation in a run
   std::atomic<int> stopAt{-1};  // index of the barrier after which every thread leaves
@@ -88,9 +57,7 @@ void CpuProgram::LaneState::body(int thread) noexcept {
   work.threads = threads;
   work.views = view;
   work.submission = &current.submission;
-  work.shared = scratchBase;
-  work.scratch = scratchBase + program->sharedFloats_ + thread * program->scratchFloats_;
-  work.barrier = &barrier;
+  work.scratch = scratchBase + thread * program->scratchFloats_;
 
   using Clock = std::chrono::steady_clock;
   int barrierIndex = 0;
@@ -179,7 +146,7 @@ class CpuLane final : public Lane {
 };
 
 size_t CpuProgram::arenaBytes() const {
-  return arena_.bytes + (sharedFloats_ + size_t(threads_) * scratchFloats_) * sizeof(float);
+  return arena_.bytes + size_t(threads_) * scratchFloats_ * sizeof(float);
 }
 
 size_t CpuProgram::weightBytes() const {
@@ -189,7 +156,7 @@ size_t CpuProgram::weightBytes() const {
 }
 
 Result<std::unique_ptr<Lane>> CpuProgram::createLane() const {
-  AlignedFloats arena = allocateArena(arenaBytes());
+  std::shared_ptr<float> arena = allocateFloats(arenaBytes() / sizeof(float));
   if (arena == nullptr) {
     return Status::error(Code::kOutOfMemory,
                          "no memory left for the activations: " + std::to_string(arenaBytes()) +

@@ -8,6 +8,7 @@
 #include "core/backend.h"
 #include "cpu/kernel.h"
 #include "cpu/schedule.h"
+#include "cpu/thread_pool.h"
 
 namespace resnet::cpu {
 
@@ -48,7 +49,6 @@ class CpuProgram final : public Program, public std::enable_shared_from_this<Cpu
   Arena arena_;
   std::vector<CompiledStep> steps_;
   size_t scratchFloats_ = 0;  // per thread, multiple of a cache line
-  size_t sharedFloats_ = 0;
   mutable std::vector<std::atomic<float>>
       milliseconds_;  // of the last run, per step, thread 0's clock
 };

@@ -209,8 +209,6 @@ struct ConvRun {
     if (t.alias) views[1] = views[2];
     scratchFloats = (kernel->scratchFloats() + 63) / 16 * 16;
     scratch = std::make_unique<GuardedBuffer>(scratchFloats * t.threads, nan);
-    shared = std::make_unique<GuardedBuffer>(kernel->sharedFloats(), nan);
-    barrier = std::make_unique<Barrier>(t.threads);
   }
 
   // The whole image, halo, padded channels and slack included, is zero except for the values.
@@ -238,8 +236,6 @@ struct ConvRun {
     work.images = problem.test.n;
     work.views = views.data();
     work.scratch = scratch->data() + thread * scratchFloats;
-    work.shared = shared->data();
-    work.barrier = barrier.get();
     kernel->run(work);
   }
 
@@ -258,8 +254,7 @@ struct ConvRun {
   size_t strides[3];
   std::vector<View> views;
   size_t scratchFloats = 0;
-  std::unique_ptr<GuardedBuffer> scratch, shared;
-  std::unique_ptr<Barrier> barrier;
+  std::unique_ptr<GuardedBuffer> scratch;
 };
 
 }  // namespace resnet::cpu::harness

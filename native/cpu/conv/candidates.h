@@ -5,6 +5,10 @@
 
 namespace resnet::cpu {
 
+inline const ConvStep& convOf(const StepQuery& query) {
+  return std::get<ConvStep>(query.step.body);
+}
+
 const Candidate& directConv();  // any conv on a blocked value
 const Candidate& thinConv();    // C <= 4, undilated columns, groups 1: reads a thin value
 // 3x3 at stride 1; refuse() also weighs whether it is faster than directConv.

@@ -12,7 +12,6 @@
 #include "cpu/conv/microkernel.h"
 #include "cpu/conv/packing.h"
 #include "cpu/conv/split.h"
-#include "cpu/halo.h"
 
 namespace resnet::cpu {
 
@@ -191,13 +190,7 @@ void DirectKernel::run(const Work& work) const noexcept {
   split.panelBytes = panelBytes;
   const Share share = chooseShare(split, work.thread);
 
-  if (out_.halo > 0) {
-    const Range blocks = shareOf(work.images * out_.blocks(), work.thread, work.threads);
-    for (int i = blocks.begin; i < blocks.end; ++i) {
-      const int block = i % out_.blocks();
-      zeroHalo(out_, work.view(output_).image(i / out_.blocks()), block, block + 1);
-    }
-  }
+  zeroHaloShare(work, output_);
 
   TileArgs args;
   args.aStride = ptrdiff_t(stride_.w) * in_.channelPitch();
@@ -231,8 +224,6 @@ void DirectKernel::run(const Work& work) const noexcept {
     }
   }
 }
-
-const ConvStep& convOf(const StepQuery& query) { return std::get<ConvStep>(query.step.body); }
 
 Result<std::unique_ptr<Kernel>> makeBlocked(const MakeContext& context) {
   const ConvStep& step = convOf(context.query);

@@ -2,38 +2,11 @@
 
 #include <algorithm>
 #include <cstring>
-#include <new>
-
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
 
 #include "cpu/layout.h"
+#include "cpu/memory.h"
 
 namespace resnet::cpu {
-namespace {
-
-constexpr size_t kHugePage = size_t(2) << 20;
-
-int ceilDiv(int a, int b) { return (a + b - 1) / b; }
-
-}  // namespace
-
-std::shared_ptr<void> allocateFloats(size_t count) {
-  size_t bytes = std::max<size_t>(count, kBlock) * sizeof(float);
-  const size_t alignment = bytes >= 2 * kHugePage ? kHugePage : 64;
-  void* memory = ::operator new(bytes, std::align_val_t{alignment}, std::nothrow);
-  if (memory == nullptr) return nullptr;
-#if defined(__linux__)
-  // Weights are read front to back once per image: with 4 KB pages the page walks and first touches
-  // cost more than the packing itself.
-  if (alignment == kHugePage) madvise(memory, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
-#endif
-  std::memset(memory, 0, bytes);
-  return std::shared_ptr<void>(
-      memory, [alignment](void* p) { ::operator delete(p, std::align_val_t{alignment}); });
-}
-
 std::string packingKey(const std::string& form, const ConvStep& step, int channels) {
   std::string key = form;
   auto add = [&key](const std::string& part) {
@@ -61,16 +34,16 @@ Result<std::shared_ptr<const PackedBuffer>> packOnce(const Weights& weights, con
                                                      size_t floats,
                                                      const std::function<Status(float*)>& fill) {
   if (std::shared_ptr<const PackedBuffer> found = weights.packed().find(key)) return found;
-  std::shared_ptr<void> memory = allocateFloats(floats);
+  std::shared_ptr<float> memory = allocateFloats(floats);
   if (memory == nullptr) {
     return Status::error(Code::kOutOfMemory,
                          "packed weights: expected " + std::to_string(floats * sizeof(float)) +
                              " bytes of memory, received none; free memory or use a "
                              "smaller network");
   }
-  RESNET_RETURN_IF_ERROR(fill(static_cast<float*>(memory.get())));
+  RESNET_RETURN_IF_ERROR(fill(memory.get()));
   auto buffer = std::make_shared<PackedBuffer>();
-  buffer->data = static_cast<const float*>(memory.get());
+  buffer->data = memory.get();
   buffer->bytes = floats * sizeof(float);
   buffer->owners.push_back(std::move(memory));
   return weights.packed().insert(key, std::move(buffer));

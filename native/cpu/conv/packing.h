@@ -11,10 +11,6 @@
 
 namespace resnet::cpu {
 
-// Zero-filled floats aligned to a cache line, on huge pages where the system has them. Null: out of
-// memory.
-std::shared_ptr<void> allocateFloats(size_t count);
-
 // Names everything that packing a conv step reads; `form` names the packed layout.
 std::string packingKey(const std::string& form, const ConvStep& step, int channels);
 

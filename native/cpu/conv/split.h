@@ -5,9 +5,22 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "cpu/halo.h"
 #include "cpu/kernel.h"
 
 namespace resnet::cpu {
+
+// Zeroes this thread's share of an output's halo, by channel blocks of all images.
+inline void zeroHaloShare(const Work& work, ValueId output) {
+  const View& view = work.view(output);
+  if (view.layout->halo == 0) return;
+  const int perImage = view.layout->blocks();
+  const Range blocks = shareOf(work.images * perImage, work.thread, work.threads);
+  for (int i = blocks.begin; i < blocks.end; ++i) {
+    const int block = i % perImage;
+    zeroHalo(*view.layout, view.image(i / perImage), block, block + 1);
+  }
+}
 
 // Cycles that a thread spends: once per tile of its share (fetching its pixels, some from another
 // core's cache), once per panel (streaming its weights, hidden behind the panel's arithmetic), and

@@ -16,7 +16,6 @@
 #include "cpu/conv/packing.h"
 #include "cpu/conv/split.h"
 #include "cpu/conv/winograd_transform.h"
-#include "cpu/halo.h"
 
 namespace resnet::cpu {
 namespace {
@@ -39,8 +38,6 @@ const WinogradTransforms& transformsOf(Isa isa, int m) {
 // Lines of V and of the products are an odd number of cache lines apart: powers of two would fall
 // on one set of L1.
 size_t oddLines(size_t floats) { return (floats / kBlock | 1) * kBlock; }
-
-int ceilDiv(int a, int b) { return (a + b - 1) / b; }
 
 template <int m>
 class WinogradKernel final : public Kernel {
@@ -113,13 +110,7 @@ class WinogradKernel final : public Kernel {
 
 template <int m>
 void WinogradKernel<m>::run(const Work& work) const noexcept {
-  if (out_.halo > 0) {
-    const Range blocks = shareOf(work.images * out_.blocks(), work.thread, work.threads);
-    for (int i = blocks.begin; i < blocks.end; ++i) {
-      const int block = i % out_.blocks();
-      zeroHalo(out_, work.view(output_).image(i / out_.blocks()), block, block + 1);
-    }
-  }
+  zeroHaloShare(work, output_);
   const int tiles = work.images * tilesPerImage_;
   SplitWork split;
   split.threads = work.threads;
@@ -287,8 +278,6 @@ void transformFilters(const ConvStep& step, int channels, const FoldedConv& fold
     }
   }
 }
-
-const ConvStep& convOf(const StepQuery& query) { return std::get<ConvStep>(query.step.body); }
 
 template <int m>
 class WinogradConv final : public Candidate {

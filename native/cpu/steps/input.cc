@@ -25,30 +25,22 @@ class InputKernel final : public Kernel {
 
   void run(const Work& work) const noexcept override {
     const View& view = work.view(step_.output);
+    const size_t imageBytes = size_t(layout_.h) * layout_.w * layout_.c * dtypeBytes(step_.dtype);
     forRows(work, layout_.thin ? 1 : layout_.blocks(), layout_.h,
             [&](int image, int block, int begin, int end) {
               float* out = view.image(image);
               zeroHaloRows(layout_, out, block, begin, end);
-              const void* source = find(work, work.firstImage + image);
+              const char* source = imageOf(work.submission->inputs[step_.index],
+                                           work.firstImage + image, imageBytes);
               if (step_.dtype == DType::kUint8) {
-                copyRows(static_cast<const uint8_t*>(source), out, block, begin, end);
+                copyRows(reinterpret_cast<const uint8_t*>(source), out, block, begin, end);
               } else {
-                copyRows(static_cast<const float*>(source), out, block, begin, end);
+                copyRows(reinterpret_cast<const float*>(source), out, block, begin, end);
               }
             });
   }
 
  private:
-  // The caller's memory of one image of the batch.
-  const void* find(const Work& work, int image) const {
-    const size_t bytes = size_t(layout_.h) * layout_.w * layout_.c * dtypeBytes(step_.dtype);
-    for (const InputPiece& piece : work.submission->inputs[step_.index]) {
-      if (image < piece.images) return static_cast<const char*>(piece.data) + image * bytes;
-      image -= piece.images;
-    }
-    return nullptr;  // unreachable: the pieces add up to the batch
-  }
-
   template <typename T>
   void copyRows(const T* source, float* out, int block, int begin, int end) const {
     const int h = layout_.h, w = layout_.w, c = layout_.c;

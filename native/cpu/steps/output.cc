@@ -16,12 +16,15 @@ class OutputKernel final : public Kernel {
   void run(const Work& work) const noexcept override {
     const View& view = work.view(step_.input);
     const int h = layout_.h, w = layout_.w, c = layout_.c;
+    const size_t imageBytes = size_t(h) * w * c * sizeof(float);
     const bool planes = step_.layout == MemoryLayout::kNchw;
     const int pixelStep = planes ? 1 : c;
     const int blocks = layout_.thin ? 1 : layout_.blocks();
     forRows(work, blocks, h, [&](int image, int block, int begin, int end) {
       const float* from = view.image(image);
-      float* to = find(work, work.firstImage + image);
+      // int32 values are moved as the same four bytes.
+      auto* to = reinterpret_cast<float*>(
+          imageOf(work.submission->outputs[step_.index], work.firstImage + image, imageBytes));
       const int first = layout_.thin ? 0 : block * kBlock;
       const int channels = layout_.thin ? c : std::min(kBlock, c - first);
       const int pitch = layout_.channelPitch();
@@ -37,16 +40,6 @@ class OutputKernel final : public Kernel {
   }
 
  private:
-  // The caller's memory of one image; int32 values are moved as the same four bytes.
-  float* find(const Work& work, int image) const {
-    const size_t count = size_t(layout_.h) * layout_.w * layout_.c;
-    for (const OutputPiece& piece : work.submission->outputs[step_.index]) {
-      if (image < piece.images) return static_cast<float*>(piece.data) + image * count;
-      image -= piece.images;
-    }
-    return nullptr;  // unreachable: the pieces add up to the batch
-  }
-
   OutputStep step_;
   Layout layout_;
 };

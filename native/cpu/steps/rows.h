@@ -1,7 +1,9 @@
-// Splits a step over threads by rows of output blocks, in memory order.
+// What steps around convolutions share: their split over threads, and the caller's memory.
 #pragma once
 
 #include <algorithm>
+#include <type_traits>
+#include <vector>
 
 #include "cpu/kernel.h"
 
@@ -18,6 +20,16 @@ void forRows(const Work& work, int blocks, int rows, Visit visit) {
     visit(plane / blocks, plane % blocks, row, rowEnd);
     position += rowEnd - row;
   }
+}
+
+// The caller's memory of one image of the batch; the pieces add up to it.
+template <typename Piece>
+auto* imageOf(const std::vector<Piece>& pieces, int image, size_t imageBytes) {
+  auto piece = pieces.begin();
+  for (; image >= piece->images; ++piece) image -= piece->images;
+  using Byte = std::conditional_t<std::is_const_v<std::remove_pointer_t<decltype(piece->data)>>,
+                                  const char, char>;
+  return static_cast<Byte*>(piece->data) + image * imageBytes;
 }
 
 }  // namespace resnet::cpu
