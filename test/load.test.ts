@@ -3,8 +3,9 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { imagenetLabels } from '../lib/imagenet-labels.js'
-import { ResNet, ResNetError, Tensor } from '../lib/index.js'
+import { ResNet, Tensor } from '../lib/index.js'
 import { transformers } from '../lib/weights/names/transformers.js'
+import { refusal } from './support/refusal.js'
 import { safetensors } from './support/safetensors.js'
 import { parameters, small, smallOptions } from './support/small-network.js'
 
@@ -27,16 +28,6 @@ const x = Tensor.from(
   Float32Array.from({ length: 2 * 3 * 9 * 7 }, (_, i) => Math.cos(i)),
   [2, 3, 9, 7],
 )
-
-async function refusal(call: () => Promise<unknown>): Promise<ResNetError> {
-  try {
-    await call()
-  } catch (error) {
-    if (error instanceof ResNetError) return error
-    throw error
-  }
-  throw new Error('expected a refusal')
-}
 
 async function logits(source: Parameters<typeof ResNet.load>[0], options = {}): Promise<Float32Array> {
   const model = await ResNet.load(source, options)

@@ -1,4 +1,5 @@
-import { ops, ResNetError, Tensor } from '../lib/index.js'
+import { ops, Tensor } from '../lib/index.js'
+import { refusal } from './support/refusal.js'
 
 const tensor = (values: number[], shape: number[], options = {}) =>
   Tensor.from(Float32Array.from(values), shape, options)
@@ -10,16 +11,6 @@ const counting = (shape: number[]) =>
     shape,
   )
 const valuesOf = ({ data }: Tensor) => Array.from(data)
-
-async function refusal(call: () => Promise<unknown>): Promise<ResNetError> {
-  try {
-    await call()
-  } catch (error) {
-    if (error instanceof ResNetError) return error
-    throw error
-  }
-  throw new Error('expected a refusal')
-}
 
 describe('values by hand', () => {
   const x = counting([1, 1, 3, 3])

@@ -2,9 +2,10 @@ import { spawnSync } from 'node:child_process'
 import { getEventListeners } from 'node:events'
 import path from 'node:path'
 import sharp from 'sharp'
-import { models, ResNet, ResNetError, Tensor } from '../lib/index.js'
+import { models, ResNet, Tensor } from '../lib/index.js'
 import { loadBinding } from '../lib/native/load.js'
 import { packageRoot } from '../lib/root.js'
+import { refusal } from './support/refusal.js'
 import { safetensors } from './support/safetensors.js'
 import { parameters, small, smallOptions } from './support/small-network.js'
 
@@ -40,16 +41,6 @@ const rows = ({ data, shape }: Tensor) => {
   return Array.from({ length: n }, (_, i) => Array.from(data.subarray(i * d, (i + 1) * d)))
 }
 const close = (values: readonly number[]) => values.map((value) => expect.closeTo(value, 5))
-
-async function refusal(call: () => Promise<unknown>): Promise<ResNetError> {
-  try {
-    await call()
-  } catch (error) {
-    if (error instanceof ResNetError) return error
-    throw error
-  }
-  throw new Error('expected a refusal')
-}
 
 const alive = () => {
   const { checkpoints, weights, programs, lanes } = loadBinding().counters()
