@@ -1,11 +1,12 @@
 import type { InputView, OutputView, OwnedTensor } from '../binding.js'
 import { invalidArgument } from './errors.js'
-import { type Graph, indicesOf } from './graph/graph.js'
+import type { Graph } from './graph/graph.js'
 import { type GraphInput, type Lowered, lower } from './graph/lower.js'
 import { addon, native, nativeSync } from './native/call.js'
 import { closest, describe } from './options.js'
-import { type Compiled, ProgramCache } from './programs.js'
-import { maxElements, Tensor } from './tensor.js'
+import { allocateOutput, type Shape } from './outputs.js'
+import { type Compiled, compileProgram, disposeCompiled, ProgramCache } from './programs.js'
+import { Tensor } from './tensor.js'
 
 /** Parameters of an operation by their PyTorch names. */
 export type Parameters = Readonly<Record<string, Tensor | undefined>>
@@ -52,16 +53,8 @@ class EagerRunner {
     const graphInputs = inputs.map(({ label, tensor }) => asGraphInput(label, tensor))
     const { key, plan } = this.planOf(operation, graphInputs, first)
     checkParameters(operation, plan)
-    for (const [h, w, c] of plan.outputShapes) {
-      if (images * h * w * c < maxElements) continue
-      throw invalidArgument(
-        `${name}: expected an output of fewer than 2^31 elements, received options that give [${images}, ${c}, ${h}, ${w}]`,
-      )
-    }
-    const outputs = plan.outputShapes.map(([h, w, c], i) =>
-      operation.outputs?.[i]?.endsWith(indicesOf(''))
-        ? new Int32Array(images * h * w * c)
-        : new Float32Array(images * h * w * c),
+    const outputs = plan.outputShapes.map((shape, i) =>
+      allocateOutput({ method: name, node: operation.outputs?.[i], images, shape, given: 'options' }),
     )
     const data = [first, ...others].map((tensor) => [tensor.data as InputView])
     await this.execute(operation, { key, plan, images, data, outputs: outputs.map((view) => [view]) })
@@ -85,7 +78,7 @@ class EagerRunner {
     const { images, data, outputs } = execution
     const run = async ({ lane }: Compiled) => {
       const call = { batch: images, inputs: data, outputs }
-      await native(signal, (control) => lane.run(control === undefined ? call : { ...call, control }))
+      await native(signal, (cancel) => lane.run({ ...call, ...cancel }))
     }
     if (tensors.length === 0) {
       const key = `${execution.key} ${images}`
@@ -97,8 +90,7 @@ class EagerRunner {
     try {
       await run(compiled)
     } finally {
-      await compiled.lane.dispose()
-      compiled.program.dispose()
+      await disposeCompiled(compiled)
     }
   }
 }
@@ -110,7 +102,6 @@ interface Execution {
   data: InputView[][]
   outputs: OutputView[][]
 }
-type Shape = readonly [number, number, number]
 
 const runner = new EagerRunner()
 
@@ -128,16 +119,7 @@ async function compile(
   const weights = nativeSync(() => binding.weightsFromTensors({ tensors }))
   try {
     const call = { plan: plan.text, weights, maxBatch: images, threads: 0, float32Precision: 'high' } as const
-    const program = await native(signal, (control) =>
-      binding.compile(control === undefined ? call : { ...call, control }),
-    )
-    try {
-      const lane = await native(undefined, () => program.createLane())
-      return { program, lane, outputShapes: plan.outputShapes }
-    } catch (error) {
-      program.dispose()
-      throw error
-    }
+    return await compileProgram(binding, call, plan.outputShapes, signal)
   } finally {
     // The program holds what it packed.
     weights.dispose()

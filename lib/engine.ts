@@ -1,4 +1,4 @@
-import type { Binding, Checkpoint, Control, InputView, Isa, OutputView, Weights } from '../binding.js'
+import type { Binding, Checkpoint, InputView, Isa, OutputView, Weights } from '../binding.js'
 import { buildNetwork, inputName, logitsName, type Network, pooledName } from './architecture/build.js'
 import type { Architecture } from './architecture/spec.js'
 import { invalidArgument, unsupported } from './errors.js'
@@ -6,7 +6,7 @@ import { type Graph, type GraphNode, indicesOf } from './graph/graph.js'
 import { lower } from './graph/lower.js'
 import type { InputStep, MemoryLayout } from './graph/plan.js'
 import { native } from './native/call.js'
-import { type Compiled, ProgramCache } from './programs.js'
+import { type Compiled, compileProgram, ProgramCache } from './programs.js'
 import { CallQueue, type Turn } from './queue.js'
 
 /** Compiled programs that a model keeps: the input sizes and batch sizes that alternate in practice. */
@@ -81,7 +81,7 @@ export class Engine {
     const { key, compile } = this.programFor(input, request, signal)
     await this.programs.use(key, compile, async ({ lane, outputShapes }) => {
       const call = { batch: input.images, inputs: [input.pieces], outputs: outputs(outputShapes) }
-      await native(signal, (control) => lane.run({ ...call, ...withControl(control) }))
+      await native(signal, (cancel) => lane.run({ ...call, ...cancel }))
     })
   }
 
@@ -151,13 +151,7 @@ export class Engine {
       outputs: outputs.map((name) => ({ name, layout: 'nchw' })),
     })
     const call = { ...this.options, plan: JSON.stringify(plan), weights, maxBatch }
-    const program = await native(signal, (control) => binding.compile({ ...call, ...withControl(control) }))
-    try {
-      return { program, lane: await native(undefined, () => program.createLane()), outputShapes }
-    } catch (error) {
-      program.dispose()
-      throw error
-    }
+    return compileProgram(binding, call, outputShapes, signal)
   }
 
   private async close(): Promise<void> {
@@ -172,5 +166,3 @@ export class Engine {
 function bucketOf(images: number, maxBatch: number): number {
   return Math.min(maxBatch, 2 ** Math.ceil(Math.log2(images)))
 }
-
-const withControl = (control: Control | undefined) => (control === undefined ? {} : { control })

@@ -6,6 +6,7 @@ import { invalidArgument } from './errors.js'
 import { preprocess } from './image/decode.js'
 import type { ImageLimits } from './image/source.js'
 import type { ImageInput, PreprocessedImage, Preprocessing } from './image/types.js'
+import { allocateOutput, type Shape } from './outputs.js'
 import type { Turn } from './queue.js'
 import type { Tensor } from './tensor.js'
 
@@ -27,8 +28,6 @@ interface ImageOptions {
   indexed: boolean
 }
 
-type Shape = readonly [number, number, number]
-
 /** Memory for one output of all images of a call; allocated when its shape is known. */
 export interface Output {
   images: number
@@ -49,7 +48,7 @@ class Outputs {
 
   /** One view per output and image, for the images at `positions` of the call. */
   views(shapes: readonly Shape[], positions: readonly number[]): OutputView[][] {
-    this.outputs ??= shapes.map((shape, i) => this.allocate(shape, this.request.outputs[i] as string))
+    this.outputs ??= shapes.map((shape, i) => this.allocate(shape, this.request.outputs[i]))
     return this.outputs.map(({ shape, data }, i) => {
       const elements = size(shape)
       if (shape.join() !== shapes[i]?.join())
@@ -62,10 +61,9 @@ class Outputs {
     return this.outputs ?? []
   }
 
-  private allocate(shape: Shape, name: string): Output {
-    const elements = this.images * size(shape)
-    const data = name.endsWith('.indices') ? new Int32Array(elements) : new Float32Array(elements)
-    return { images: this.images, shape, data }
+  private allocate(shape: Shape, node: string | undefined): Output {
+    const { images, method } = this
+    return { images, shape, data: allocateOutput({ method, node, images, shape, given: 'images' }) }
   }
 
   private differing(expected: Shape, received: Shape, index: number): Error {

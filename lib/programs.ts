@@ -1,10 +1,33 @@
-import type { Lane, Program } from '../binding.js'
+import type { Binding, CompileCall, Lane, Program } from '../binding.js'
+import { native } from './native/call.js'
 
 /** A compiled plan with its one lane, and the [H, W, C] of its outputs. */
 export interface Compiled {
   program: Program
   lane: Lane
   outputShapes: readonly (readonly [number, number, number])[]
+}
+
+/** Compiles a plan and makes its lane; `signal` cancels. */
+export async function compileProgram(
+  binding: Binding,
+  call: Omit<CompileCall, 'control'>,
+  outputShapes: Compiled['outputShapes'],
+  signal?: AbortSignal,
+): Promise<Compiled> {
+  const program = await native(signal, (cancel) => binding.compile({ ...call, ...cancel }))
+  try {
+    return { program, lane: await native(undefined, () => program.createLane()), outputShapes }
+  } catch (error) {
+    program.dispose()
+    throw error
+  }
+}
+
+/** Waits for what runs, then frees. */
+export async function disposeCompiled({ lane, program }: Compiled): Promise<void> {
+  await lane.dispose()
+  program.dispose()
 }
 
 interface Entry {
@@ -72,10 +95,7 @@ export class ProgramCache {
 
   private remove(entry: Entry): void {
     const removal = entry.compiled
-      .then(async ({ lane, program }) => {
-        await lane.dispose()
-        program.dispose()
-      })
+      .then(disposeCompiled)
       .catch(() => {
         // A program that was never made has nothing to dispose of; its users have seen the error.
       })

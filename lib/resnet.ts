@@ -117,8 +117,8 @@ export class ResNet {
     const binding = addon()
     const explanation = chooseDevice(binding, values)
     const opening = path === undefined ? { bytes } : { path }
-    const { checkpoint, tensors, metadata } = await native(signal, (control) =>
-      binding.openCheckpoint(control === undefined ? opening : { ...opening, control }),
+    const { checkpoint, tensors, metadata } = await native(signal, (cancel) =>
+      binding.openCheckpoint({ ...opening, ...cancel }),
     )
     let weights: Weights | undefined
     try {

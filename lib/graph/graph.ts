@@ -1,68 +1,32 @@
-import type { Activation, NormNames, Pair } from './plan.js'
+import type {
+  ActivationStep,
+  AddStep,
+  AffineStep,
+  ConvStep,
+  GlobalAvgPoolStep,
+  LinearStep,
+  PoolStep,
+  SoftmaxStep,
+  TopKStep,
+} from './plan.js'
 
 /**
- * A graph is a list of nodes in execution order. A node is named as its step will be, its output is called the same,
- * and it names its inputs: earlier nodes, or an input of the graph. Parameters are names; shapes come with lowering.
+ * A graph is a list of nodes in execution order. A node is the step that it becomes, with names in place of values: it is
+ * named as its step will be, its output is called the same, and it names its inputs: earlier nodes, or an input of the
+ * graph. Parameters are names; shapes come with lowering.
  */
-interface NodeBase {
-  name: string
-  input: string
-}
-/** y = activation(conv(x, w) · scale + shift + residual) */
-export interface ConvNode extends NodeBase {
-  kind: 'conv'
-  residual?: string
-  k: number
-  kernel: Pair
-  stride: Pair
-  padding: Pair
-  dilation: Pair
-  groups: number
-  weight: string
-  bias?: string
-  norm?: NormNames
-  activation: Activation
-}
-export interface PoolNode extends NodeBase {
-  kind: 'maxPool' | 'avgPool'
-  kernel: Pair
-  stride: Pair
-  padding: Pair
-  dilation: Pair
-  ceilMode: boolean
-  countIncludePad?: boolean
-}
-export interface GlobalAvgPoolNode extends NodeBase {
-  kind: 'globalAvgPool'
-}
-export interface LinearNode extends NodeBase {
-  kind: 'linear'
-  k: number
-  weight: string
-  bias?: string
-}
-export interface AffineNode extends NodeBase {
-  kind: 'affine'
-  norm: NormNames
-  activation: Activation
-}
-export interface AddNode extends NodeBase {
-  kind: 'add'
-  other: string
-  activation: Activation
-}
-export interface ActivationNode extends NodeBase {
-  kind: 'activation'
-  activation: 'relu'
-}
-export interface SoftmaxNode extends NodeBase {
-  kind: 'softmax'
-}
+type NodeOf<Step, Values extends keyof Step> = Omit<Step, Values> & { input: string }
+
+export type ConvNode = NodeOf<ConvStep, 'input' | 'output' | 'residual'> & { residual?: string }
+export type PoolNode = NodeOf<PoolStep, 'input' | 'output'>
+export type GlobalAvgPoolNode = NodeOf<GlobalAvgPoolStep, 'input' | 'output'>
+export type LinearNode = NodeOf<LinearStep, 'input' | 'output'>
+export type AffineNode = NodeOf<AffineStep, 'input' | 'output'>
+export type AddNode = NodeOf<AddStep, 'a' | 'b' | 'output'> & { other: string }
+export type ActivationNode = NodeOf<ActivationStep, 'input' | 'output'>
+export type SoftmaxNode = NodeOf<SoftmaxStep, 'input' | 'output'>
 /** Its scores are called as the node is; its indices `indicesOf(name)`. */
-export interface TopKNode extends NodeBase {
-  kind: 'topK'
-  k: number
-}
+export type TopKNode = NodeOf<TopKStep, 'input' | 'scores' | 'indices'>
 
 export type GraphNode =
   | ConvNode

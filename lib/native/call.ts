@@ -16,18 +16,18 @@ export function addon(): Binding {
 }
 
 /**
- * Awaits native work that a signal may cancel. Rejects with the signal's own reason when it was, else with a
+ * Awaits native work that a signal may cancel; `start` passes on the control, if there is one. Rejects with the signal's own reason when it was, else with a
  * ResNetError that has the stack of the call.
  */
 export async function native<T>(
   signal: AbortSignal | undefined,
-  start: (control?: Control) => Promise<T>,
+  start: (cancel: { control?: Control }) => Promise<T>,
 ): Promise<T> {
   signal?.throwIfAborted()
   const control = signal === undefined ? undefined : addon().createControl()
   const stopListening = onAbort(signal, () => control?.cancel())
   try {
-    return await start(control)
+    return await start(control === undefined ? {} : { control })
   } catch (error) {
     if ((error as NativeError).code === 'ABORTED') throw signal?.aborted ? signal.reason : closing(error)
     throw asResNetError(error)

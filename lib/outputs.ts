@@ -1,0 +1,31 @@
+import { invalidArgument } from './errors.js'
+import { indicesOf } from './graph/graph.js'
+import { maxElements } from './tensor.js'
+
+/** [H, W, C] of one image. */
+export type Shape = readonly [number, number, number]
+
+interface OutputRequest {
+  /** What messages begin with: 'conv2d'. */
+  method: string
+  /** Name of the node that gives it; the indices of a topK are int32. */
+  node: string | undefined
+  images: number
+  shape: Shape
+  /** What made it as large as it is: 'options'. */
+  given: string
+}
+
+/**
+ * Memory for one output of all images of a call.
+ * @throws ERR_RESNET_INVALID_ARGUMENT for more elements than a tensor has.
+ */
+export function allocateOutput({ method, node, images, shape: [h, w, c], given }: OutputRequest) {
+  const elements = images * h * w * c
+  if (elements >= maxElements) {
+    throw invalidArgument(
+      `${method}: expected an output of fewer than 2^31 elements, received ${given} that give [${images}, ${c}, ${h}, ${w}]`,
+    )
+  }
+  return node?.endsWith(indicesOf('')) ? new Int32Array(elements) : new Float32Array(elements)
+}
