@@ -17,21 +17,34 @@ namespace resnet {
 
 enum class Float32Precision { kHighest, kHigh, kTf32 };
 
+// How hard a backend that can choose looks for the fastest engines.
+enum class Autotune { kOff, kQuick, kFull };  // kOff: a fixed order of preference, unmeasured
+
 struct CompileOptions {
   int maxBatch = 1;
   int threads = 0;  // 0: what affinity and cgroup quota allow
   Float32Precision precision = Float32Precision::kHigh;
   std::string isa;  // "", "portable", "avx2", "avx512"; "" reads RESNET_ISA, then takes the best
+
+  // The rest is read by devices with memory and engines of their own.
+  bool deterministic = false;  // bit-identical from run to run: implies kOff
+  Autotune autotune = Autotune::kQuick;
+  bool graphs = true;                         // capture a batch into one launch
+  size_t workspaceLimit = size_t{256} << 20;  // bytes of scratch that one engine may ask for
+  std::string engineCache;                    // folder; empty: none
 };
 
 // One caller's share of a batch: `images` consecutive images at `data`, dense in the step's layout.
+// With `onDevice`, `data` is memory that this backend's allocate() gave.
 struct InputPiece {
   const void* data = nullptr;
   int images = 0;
+  bool onDevice = false;
 };
 struct OutputPiece {
   void* data = nullptr;
   int images = 0;
+  bool onDevice = false;
 };
 // inputs[i] are the pieces of the plan's input i; the images of every list add up to `batch`.
 struct Submission {
@@ -68,12 +81,37 @@ class Program {
   virtual size_t arenaBytes() const = 0;   // of one lane
   virtual size_t weightBytes() const = 0;  // packed, as referenced by this program
   virtual int threads() const = 0;
-  virtual const char* isa() const = 0;
+  virtual const char* isa() const = 0;  // of a GPU its compute capability: "sm_90"
+};
+
+// Memory of a backend's device in use, in bytes; zeros where the device is the host.
+struct MemoryUse {
+  size_t weights = 0, arenas = 0, tensors = 0, staging = 0, limit = 0;
+};
+
+// Memory on a backend's device, freed with the last owner.
+class DeviceBuffer {
+ public:
+  virtual ~DeviceBuffer() = default;
+  virtual void* data() const = 0;
+  virtual size_t bytes() const = 0;
 };
 
 class Backend {
  public:
   virtual ~Backend() = default;
+  // Device memory for tensors. Backends whose device is the host have none of their own.
+  virtual Result<std::shared_ptr<DeviceBuffer>> allocate(size_t /*bytes*/) {
+    return Status::error(Code::kUnsupported, "the CPU's tensors live in the host's memory");
+  }
+  // Blocking copies between host and device; call them off the JavaScript thread.
+  virtual Status upload(DeviceBuffer& /*to*/, const void* /*from*/, size_t /*bytes*/) {
+    return Status::error(Code::kUnsupported, "the CPU's tensors live in the host's memory");
+  }
+  virtual Status download(void* /*to*/, const DeviceBuffer& /*from*/, size_t /*bytes*/) {
+    return Status::error(Code::kUnsupported, "the CPU's tensors live in the host's memory");
+  }
+  virtual MemoryUse memory() const { return {}; }
   virtual Result<std::shared_ptr<const Program>> compile(const Plan& plan,
                                                          std::shared_ptr<const Weights> weights,
                                                          const CompileOptions& options,

@@ -1,0 +1,78 @@
+// The convolutions of a plan as cuDNN operation graphs. convolution.cc is the only file that sees
+// cudnn_frontend; nothing of it, and no exception, leaves it.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/backend.h"
+#include "cuda/value.h"
+
+namespace resnet::cuda {
+
+// y = relu(conv(x, w) + residual + bias), NHWC, accumulated in float32. w [K][R][S][C/groups] has the
+// scale folded in and, like bias [K], the dtype of x. Channel counts are the padded ones.
+struct ConvolutionShape {
+  int n = 1, h = 1, w = 1, c = 1, k = 1;
+  int kernelH = 1, kernelW = 1, strideH = 1, strideW = 1, padH = 0, padW = 0, dilationH = 1,
+      dilationW = 1, groups = 1;
+  int inputPitch = 0, outputPitch = 0, residualPitch = 0;  // 0: dense (c, k, k)
+  bool residual = false, relu = false;
+  DType dtype = DType::kFloat16;       // of x, w, bias, residual
+  DType outputType = DType::kFloat16;  // float32 for logits
+  bool tf32 = false;
+
+  bool operator==(const ConvolutionShape&) const = default;
+};
+
+struct ConvolutionBuffers {
+  const void* input = nullptr;
+  const void* weight = nullptr;
+  const void* bias = nullptr;
+  const void* residual = nullptr;
+  void* output = nullptr;  // shares memory with none of the others
+  void* workspace = nullptr;
+};
+
+// One cuDNN engine with its knobs, built for one shape. Immutable; used with one handle at a time.
+class ConvolutionEngine {
+ public:
+  virtual ~ConvolutionEngine() = default;
+  virtual const std::string& name() const = 0;  // "eng48_k2=5_k6=1", or so
+  virtual size_t workspaceBytes() const = 0;
+  virtual bool runtimeCompiled() const = 0;
+  virtual bool deterministic() const = 0;
+  virtual Status enqueue(const ConvolutionBuffers& buffers, cudaStream_t stream) const = 0;
+  virtual Result<std::string> serialise() const = 0;
+};
+
+struct EngineQuery {
+  size_t workspaceLimit = size_t{256} << 20;
+  bool deterministic = false;
+  int limit = 0;  // engines wanted at most; 0: all
+};
+
+// A cuDNN handle and what is built with it. For one thread at a time.
+class CudnnContext {
+ public:
+  virtual ~CudnnContext() = default;
+  // In cuDNN's order of preference; `refused` collects "engine: reason". kUnsupported when none is left.
+  virtual Result<std::vector<std::shared_ptr<const ConvolutionEngine>>> engines(
+      const ConvolutionShape& shape, const EngineQuery& query,
+      std::vector<std::string>& refused) = 0;
+  // An engine from serialise(); kCorrupt for what this cuDNN or this device refuses.
+  virtual Result<std::shared_ptr<const ConvolutionEngine>> deserialise(
+      const ConvolutionShape& shape, const std::string& bytes) = 0;
+};
+
+// The loaded cuDNN: opened by name once per process. kUnavailable says what was tried and why it failed.
+struct CudnnLibrary {
+  std::string path;
+  size_t version = 0;  // 92400
+};
+Result<CudnnLibrary> openCudnn();
+// For the current device. Needs openCudnn().
+Result<std::unique_ptr<CudnnContext>> makeCudnnContext();
+
+}  // namespace resnet::cuda
