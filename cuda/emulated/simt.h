@@ -13,6 +13,7 @@
 
 #include <cuda_runtime.h>
 
+#include <math.h>
 #include <atomic>
 #include <cstdint>
 #include <cstdio>
@@ -360,6 +361,7 @@ struct Launch {
 #define blockDim (::resnet::cuda::simt::Machine::current().blockDimension())
 #define gridDim (::resnet::cuda::simt::Machine::current().gridDimension())
 
+#define RESNET_UNROLL
 #define RESNET_SHARED(type, name, count)             \
   static const char name##Place_ = 0;                \
   type(&name)[count] = *static_cast<type(*)[count]>( \

@@ -6,6 +6,7 @@
 
 #ifdef __CUDACC__
 
+#define RESNET_UNROLL _Pragma("unroll")
 // Shared memory of a fixed size, and that whose size the launch gives; `name` points to `type`.
 #define RESNET_SHARED(type, name, count) __shared__ type name[count]
 #define RESNET_SHARED_DYNAMIC(type, name)                         \
