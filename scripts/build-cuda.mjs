@@ -16,7 +16,7 @@ import {
 } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import path from 'node:path'
-import { buildDir, cudaToolchainOrExit, writeCMakeCache } from './cuda-toolchain.mjs'
+import { buildDir, cmakeCacheFile, cudaToolchainOrExit, writeCMakeCache } from './cuda-toolchain.mjs'
 import { fail, must, root } from './setup.mjs'
 import { ensureToolchain } from './toolchain.mjs'
 
@@ -83,12 +83,17 @@ function checkLibrary() {
 }
 
 function build(toolchain) {
-  const cache = writeCMakeCache(toolchain)
+  writeCMakeCache(toolchain)
   dropForeignCache(toolchain)
   const cmake = toolchain.cmake.command
-  must('Configuring the CUDA backend', cmake, ['-C', cache, '-S', path.join(root, 'cuda'), '-B', buildDir], {
-    quiet: true,
-  })
+  must(
+    'Configuring the CUDA backend',
+    cmake,
+    ['-C', cmakeCacheFile, '-S', path.join(root, 'cuda'), '-B', buildDir],
+    {
+      quiet: true,
+    },
+  )
   must(
     'Building the CUDA backend',
     cmake,

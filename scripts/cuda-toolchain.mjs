@@ -27,6 +27,8 @@ export const unavailableStatus = 69
 export class ToolchainUnavailable extends Error {}
 
 export const buildDir = path.join(root, 'build-cuda')
+/** What CMake is told, for its -C. */
+export const cmakeCacheFile = path.join(buildDir, 'toolchain.cmake')
 
 const { packages } = JSON.parse(readFileSync(path.join(root, 'cuda', 'toolchain.json'), 'utf8'))
 const minimumNvcc = [12, 8]
@@ -281,10 +283,8 @@ export function cudaToolchain({ log = console.log } = {}) {
   return found
 }
 
-/** What CMake is told, as a file for its -C. */
 export function writeCMakeCache({ nvcc, cudnn, frontend }) {
   mkdirSync(buildDir, { recursive: true })
-  const file = path.join(buildDir, 'toolchain.cmake')
   const text = [
     `set(CMAKE_CUDA_COMPILER "${nvcc.nvcc}" CACHE FILEPATH "" FORCE)`,
     `set(RESNET_CUDA_INCLUDE "${nvcc.include}" CACHE PATH "" FORCE)`,
@@ -292,8 +292,8 @@ export function writeCMakeCache({ nvcc, cudnn, frontend }) {
     `set(RESNET_CUDNN_FRONTEND_INCLUDE "${frontend.include}" CACHE PATH "" FORCE)`,
     '',
   ].join('\n')
-  if (!existsSync(file) || readFileSync(file, 'utf8') !== text) writeFileSync(file, text)
-  return file
+  if (!existsSync(cmakeCacheFile) || readFileSync(cmakeCacheFile, 'utf8') !== text)
+    writeFileSync(cmakeCacheFile, text)
 }
 
 /** cudaToolchain(), or one message and the exit status that says that the machine is at fault. */
@@ -312,5 +312,6 @@ export function cudaToolchainOrExit(options) {
 }
 
 if (process.argv[1] && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
-  console.log(`Wrote ${writeCMakeCache(cudaToolchainOrExit())}`)
+  writeCMakeCache(cudaToolchainOrExit())
+  console.log(`Wrote ${cmakeCacheFile}`)
 }
