@@ -24,7 +24,8 @@ __device__ float overBlock(float x, float* partial, Combine combine) {
   for (int apart = 16; apart > 0; apart /= 2) {
     x = combine(x, __shfl_xor_sync(kAllLanes, x, apart));
   }
-  if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = x;
+  const int thread = threadIdx.x;
+  if (thread % 32 == 0) partial[thread / 32] = x;
   __syncthreads();
   x = partial[0];
   for (int warp = 1; warp < int(blockDim.x / 32); ++warp) x = combine(x, partial[warp]);

@@ -22,29 +22,29 @@ __device__ __forceinline__ uint64_t keyOf(float x, int index) {
 
 template <typename T>
 __global__ void __launch_bounds__(kMaxThreads)
-    topKKernel(View from, View scores, View indices, int k, int scoresWritten, int indicesWritten) {
+    topKKernel(View from, View scores, View indices, int k, int scoresWritten, int indicesWritten,
+               int blocksPerRow) {
   RESNET_SHARED(uint64_t, tile, kMaxThreads);
-  const int own = int(itemIndex()), lane = threadIdx.x, threads = blockDim.x;
-  for (int n = blockIdx.y; n < from.n; n += gridDim.y) {
-    const T* const x = elementsOf<T>(from) + size_t(n) * from.pitch;
-    T* const score = elementsOf<T>(scores) + size_t(n) * scores.pitch;
-    int* const index = elementsOf<int>(indices) + size_t(n) * indices.pitch;
-    const uint64_t key = own < from.c ? keyOf(toFloat(x[own]), own) : 0;
-    int place = 0;
-    for (int begin = 0; begin < from.c; begin += threads) {
-      const int other = begin + lane;
-      __syncthreads();  // the tile before has been read
-      tile[lane] = other < from.c ? keyOf(toFloat(x[other]), other) : 0;
-      __syncthreads();
-      for (int i = 0; i < threads; ++i) place += tile[i] > key;
-    }
-    if (own < from.c && place < k) {
-      score[place] = x[own];
-      index[place] = own;
-    }
-    if (own >= k && own < scoresWritten) score[own] = fromFloat<T>(0.0f);
-    if (own >= k && own < indicesWritten) index[own] = 0;
+  const int thread = threadIdx.x, threads = blockDim.x, block = blockIdx.x;
+  const int n = block / blocksPerRow, own = block % blocksPerRow * threads + thread;
+  const T* const x = elementsOf<T>(from) + size_t(n) * from.pitch;
+  T* const score = elementsOf<T>(scores) + size_t(n) * scores.pitch;
+  int* const index = elementsOf<int>(indices) + size_t(n) * indices.pitch;
+  const uint64_t key = own < from.c ? keyOf(toFloat(x[own]), own) : 0;
+  int place = 0;
+  for (int begin = 0; begin < from.c; begin += threads) {
+    const int other = begin + thread;
+    if (begin > 0) __syncthreads();  // the tile before has been read
+    tile[thread] = other < from.c ? keyOf(toFloat(x[other]), other) : 0;
+    __syncthreads();
+    for (int i = 0; i < threads; ++i) place += tile[i] > key;
   }
+  if (own < from.c && place < k) {
+    score[place] = x[own];
+    index[place] = own;
+  }
+  if (own >= k && own < scoresWritten) score[own] = fromFloat<T>(0.0f);
+  if (own >= k && own < indicesWritten) index[own] = 0;
 }
 
 }  // namespace
@@ -57,9 +57,10 @@ cudaError_t topK(View from, View scores, View indices, int k, cudaStream_t strea
   if (items < indicesWritten) items = indicesWritten;
   return forViews(
       [&](auto element, auto) {
-        const PerImage shape(items, from.n);
-        return launch(topKKernel<decltype(element)>, shape.grid, shape.block, 0, stream, from,
-                      scores, indices, k, scoresWritten, indicesWritten);
+        const PerImage row(items, 1);
+        return launch(topKKernel<decltype(element)>, dim3(row.grid.x * from.n), row.block, 0,
+                      stream, from, scores, indices, k, scoresWritten, indicesWritten,
+                      int(row.grid.x));
       },
       from, scores);
 }
