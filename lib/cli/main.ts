@@ -65,6 +65,8 @@ function words(text: string): string[] {
 function addBench(program: Command, finish: (work: Promise<ExitCode>) => Promise<void>): void {
   const command = program
     .command('bench')
+    // Its subcommands have an --output of their own.
+    .enablePositionalOptions()
     .description(
       'Measure this machine: throughput, latency under load, event loop, memory; alone or beside a peer.',
     )
@@ -132,9 +134,7 @@ Let the machine idle meanwhile; --rounds 4 or more let compare give an interval.
     .description('Draw a result as one HTML file.')
     .argument('<results>', 'JSON of bench --output')
     .requiredOption('-o, --output <file>', 'the HTML file')
-    .action((file: string, _: unknown, command: Command) =>
-      finish(benchReport(file, command.optsWithGlobals<{ output: string }>())),
-    )
+    .action((file: string, options: { output: string }) => finish(benchReport(file, options)))
 }
 
 function noStandardInput(names: string[], command: Command): void {
@@ -151,6 +151,7 @@ function createProgram(finish: (work: Promise<ExitCode>) => Promise<void>): Comm
     .version(packageVersion, '-V, --version', 'print the version')
     .helpOption('-h, --help', 'explain a command')
     .helpCommand(false)
+    .enablePositionalOptions()
     .showSuggestionAfterError()
     .showHelpAfterError('(resnet --help explains)')
     .exitOverride()
