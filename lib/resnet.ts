@@ -113,7 +113,7 @@ export class ResNet {
     const { signal, onProgress } = values
     signal?.throwIfAborted()
     onProgress?.({ phase: 'opening', fraction: 0 })
-    const { name, path, bytes, ...folder } = await locate(source, signal)
+    const { name, path, bytes, outputStride, ...folder } = await locate(source, signal)
     const binding = addon()
     const explanation = chooseDevice(binding, values)
     const opening = path === undefined ? { bytes } : { path }
@@ -124,7 +124,11 @@ export class ResNet {
     try {
       onProgress?.({ phase: 'identifying', fraction: 0.5 })
       const asked = values.architecture ?? architectureIn(metadata)
-      const matched = matchCheckpoint(tensors, { ...values, architecture: asked, source: name })
+      const matched = matchCheckpoint(tensors, {
+        outputStride: values.outputStride ?? outputStride,
+        architecture: asked,
+        source: name,
+      })
       const { architecture, names } = matched
       weights = nativeSync(() => binding.weightsFromCheckpoint({ checkpoint, names }))
       const parts = { binding, explanation, architecture, weights, checkpoint, metadata, ...folder }
