@@ -76,8 +76,8 @@ void LinearKernel::run(const Work& work) const noexcept {
   args.y0 = work.scratch;
   args.yBlockPitch = ptrdiff_t(rows) * kBlock;
   for (int p = share.panels.begin; p < share.panels.end; ++p) {
-    args.w = packed_->data + plan_.panels[p].offset;
-    args.shift = packed_->data + plan_.weightFloats + size_t(p) * n;
+    args.w = packedFloats(*packed_) + plan_.panels[p].offset;
+    args.shift = packedFloats(*packed_) + plan_.weightFloats + size_t(p) * n;
     args.blocks = plan_.panels[p].outputBlocks;
     for (int t = share.tiles.begin; t < share.tiles.end; ++t) {
       const Range images = shareOf(work.images, t, tiles);
