@@ -11,9 +11,6 @@
 
 namespace resnet::cpu {
 
-// Names everything that packing a conv step reads; `form` names the packed layout.
-std::string packingKey(const std::string& form, const ConvStep& step, int channels);
-
 inline const float* packedFloats(const PackedBuffer& packed) {
   return static_cast<const float*>(packed.data);
 }

@@ -13,17 +13,6 @@
 namespace resnet::cpu {
 namespace {
 
-// A linear step is a 1x1 convolution of a 1x1 map without a norm.
-ConvStep asConv(const LinearStep& step) {
-  ConvStep conv;
-  conv.input = step.input;
-  conv.output = step.output;
-  conv.k = step.k;
-  conv.weight = step.weight;
-  conv.bias = step.bias;
-  return conv;
-}
-
 class LinearKernel final : public Kernel {
  public:
   LinearKernel(const MakeContext& context, const LinearStep& step, PanelPlan plan,
