@@ -5,6 +5,13 @@
 
 namespace resnet::cuda {
 
+Status CudaProgram::open() {
+  auto context = makeCudnnContext();
+  if (!context.ok()) return device_->note(context.takeStatus());
+  cudnn_ = context.take();
+  return Status::okay();
+}
+
 Result<std::unique_ptr<Lane>> CudaProgram::createLane() const {
   auto lane = std::make_unique<CudaLane>(shared_from_this());
   RESNET_RETURN_IF_ERROR(device_->note(lane->start()));

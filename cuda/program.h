@@ -51,6 +51,9 @@ class CudaProgram final : public Program, public std::enable_shared_from_this<Cu
   CudaProgram(std::shared_ptr<Device> device, Plan plan, const CompileOptions& options)
       : device_(std::move(device)), plan_(std::move(plan)), options_(options) {}
 
+  // A cuDNN context of its own; before it is compiled.
+  Status open();
+
   Result<std::unique_ptr<Lane>> createLane() const override;
   std::vector<ExplainRow> explain() const override;
   size_t arenaBytes() const override { return arenaBytes_; }
