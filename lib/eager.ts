@@ -1,5 +1,5 @@
 import type { InputView, OutputView, OwnedTensor } from '../binding.js'
-import { invalidArgument } from './errors.js'
+import { invalidArgument, ResNetError } from './errors.js'
 import type { Graph } from './graph/graph.js'
 import { type GraphInput, type Lowered, lower } from './graph/lower.js'
 import { addon, native, nativeSync } from './native/call.js'
@@ -71,9 +71,9 @@ class EagerRunner {
     return { key, plan }
   }
 
-  private async execute({ parameters, signal }: Operation, execution: Execution): Promise<void> {
-    const tensors = Object.entries(parameters).flatMap(([name, tensor]) =>
-      tensor === undefined || isCounter(name) ? [] : [asOwned(name, tensor)],
+  private async execute({ name, parameters, signal }: Operation, execution: Execution): Promise<void> {
+    const tensors = Object.entries(parameters).flatMap(([parameter, tensor]) =>
+      tensor === undefined || isCounter(parameter) ? [] : [asOwned(name, parameter, tensor)],
     )
     const { images, data, outputs } = execution
     const run = async ({ lane }: Compiled) => {
@@ -86,7 +86,9 @@ class EagerRunner {
       await this.programs.use(key, () => compile(execution, []), run)
       return
     }
-    const compiled = await compile(execution, tensors, signal)
+    const compiled = await compile(execution, tensors, signal).catch((error) => {
+      throw asArgumentError(name, error)
+    })
     try {
       await run(compiled)
     } finally {
@@ -186,10 +188,16 @@ function checkParameters({ name, parameters }: Operation, { plan }: Plan): void 
   }
 }
 
-function asOwned(name: string, tensor: Tensor): OwnedTensor {
+/** What a checkpoint's parameters would be blamed for is here the caller's argument. */
+function asArgumentError(name: string, error: unknown): unknown {
+  if (!(error instanceof ResNetError) || error.code !== 'ERR_RESNET_MISMATCH') return error
+  return invalidArgument(`${name}: ${error.message}`, { cause: error })
+}
+
+function asOwned(operation: string, name: string, tensor: Tensor): OwnedTensor {
   const { shape, dtype, data } = tensor.toLayout('nchw')
   if (dtype === 'float32' || dtype === 'float16' || dtype === 'bfloat16') {
     return { name, shape: [...shape], dtype, data: data as Float32Array | Uint16Array }
   }
-  throw invalidArgument(`expected ${name} of float32, float16 or bfloat16, received ${dtype}`)
+  throw invalidArgument(`${operation}: expected ${name} of float32, float16 or bfloat16, received ${dtype}`)
 }

@@ -1,4 +1,4 @@
-import type { Binding, Checkpoint, InputView, Isa, OutputView, Weights } from '../binding.js'
+import type { Binding, Checkpoint, ExplainRow, InputView, Isa, OutputView, Weights } from '../binding.js'
 import { buildNetwork, inputName, logitsName, type Network, pooledName } from './architecture/build.js'
 import type { Architecture } from './architecture/spec.js'
 import { invalidArgument, unsupported } from './errors.js'
@@ -89,6 +89,16 @@ export class Engine {
   async prepare(input: Omit<BatchInput, 'pieces'>, request: Request, signal?: AbortSignal): Promise<void> {
     const { key, compile } = this.programFor(input, request, signal)
     await this.programs.use(key, compile, async () => {})
+  }
+
+  /** How the program of such a batch runs, step by step; times are those of its last run, 0 before the first. */
+  async explain(
+    input: Omit<BatchInput, 'pieces'>,
+    request: Request,
+    signal?: AbortSignal,
+  ): Promise<ExplainRow[]> {
+    const { key, compile } = this.programFor(input, request, signal)
+    return this.programs.use(key, compile, async ({ program }) => program.explain())
   }
 
   /** Idempotent: refuses calls, waits for those that run, then frees programs, weights and checkpoint. */

@@ -30,9 +30,9 @@ export class ResNetError extends Error {
   override readonly name = 'ResNetError'
   readonly code: ResNetErrorCode
   /** Name of the failing step of the network ('layer1.0.conv2'), when there is one. */
-  readonly step?: string
+  declare readonly step?: string
   /** Position of the failing image in the array that the call was given. */
-  readonly index?: number
+  declare readonly index?: number
 
   constructor(code: ResNetErrorCode, message: string, details: ResNetErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause })

@@ -1,3 +1,4 @@
+export type { ExplainRow } from '../binding.js'
 export type { Architecture, ArchitectureOptions, BlockKind, StemKind } from './architecture/spec.js'
 export type { Device, DeviceExplanation } from './device.js'
 export { ResNetError, type ResNetErrorCode } from './errors.js'
@@ -7,6 +8,7 @@ export type {
   CallOptions,
   ClassifyOptions,
   CreateOptions,
+  ExplainOptions,
   LoadOptions,
   LoadProgress,
   ModelOptions,

@@ -21,6 +21,13 @@ export interface WarmupOptions extends CallOptions {
   method?: 'classify' | 'forward' | 'embed'
 }
 
+export interface ExplainOptions extends CallOptions {
+  height: number
+  width: number
+  /** Default 1. */
+  batch?: number
+}
+
 export interface ModelOptions {
   /** Default 'auto': the first device that works. */
   device?: Device
@@ -112,6 +119,13 @@ export const warmupTable = {
   width: option.integer(1, 65_536),
   batches: option.list(option.integer(1, 1024), 1, 64),
   method: option.oneOf('classify', 'forward', 'embed'),
+}
+
+export const explainTable = {
+  ...callTable,
+  height: warmupTable.height,
+  width: warmupTable.width,
+  batch: option.defaulting(option.integer(1, 1024), 1),
 }
 
 export type ModelValues = option.Values<typeof modelTable>

@@ -1,4 +1,4 @@
-import type { Binding, Checkpoint, Isa, Weights } from '../binding.js'
+import type { Binding, Checkpoint, ExplainRow, Isa, Weights } from '../binding.js'
 import { parametersOf } from './architecture/build.js'
 import { architectureNamed } from './architecture/families.js'
 import { type Architecture, type ArchitectureOptions, defineArchitecture } from './architecture/spec.js'
@@ -17,6 +17,8 @@ import {
   callTable,
   classifyTable,
   createTable,
+  type ExplainOptions,
+  explainTable,
   type LoadOptions,
   limitsTable,
   loadTable,
@@ -113,7 +115,7 @@ export class ResNet {
     const { signal, onProgress } = values
     signal?.throwIfAborted()
     onProgress?.({ phase: 'opening', fraction: 0 })
-    const { name, path, bytes, ...folder } = await locate(source, signal)
+    const { name, path, bytes, outputStride, ...folder } = await locate(source, signal)
     const binding = addon()
     const explanation = chooseDevice(binding, values)
     const opening = path === undefined ? { bytes } : { path }
@@ -124,7 +126,11 @@ export class ResNet {
     try {
       onProgress?.({ phase: 'identifying', fraction: 0.5 })
       const asked = values.architecture ?? architectureIn(metadata)
-      const matched = matchCheckpoint(tensors, { ...values, architecture: asked, source: name })
+      const matched = matchCheckpoint(tensors, {
+        outputStride: values.outputStride ?? outputStride,
+        architecture: asked,
+        source: name,
+      })
       const { architecture, names } = matched
       weights = nativeSync(() => binding.weightsFromCheckpoint({ checkpoint, names }))
       const parts = { binding, explanation, architecture, weights, checkpoint, metadata, ...folder }
@@ -289,6 +295,24 @@ export class ResNet {
         await turn(() => this.engine.prepare(input, request, signal))
       }
     })
+  }
+
+  /**
+   * How `forward` runs images of this size, step by step: kernel chosen, those refused and why, FLOP and bytes per image,
+   * and the milliseconds of the last such batch (0 before the first).
+   * @throws As `warmup`.
+   * @example
+   * const rows = await model.explain({ height: 224, width: 224 })
+   */
+  async explain(options: ExplainOptions): Promise<ExplainRow[]> {
+    const values = option.readOptions('explain', explainTable, options)
+    const height = option.check('explain', 'height', explainTable.height, values.height)
+    const width = option.check('explain', 'width', explainTable.width, values.width)
+    const { batch: images, signal } = values
+    const input = { images, height, width, dtype: 'float32', layout: 'nchw' } as const
+    return this.engine.call(signal, (turn) =>
+      turn(() => this.engine.explain(input, this.engine.logits(), signal)),
+    )
   }
 
   /** Which device, instruction set and thread count were chosen, and why. */

@@ -41,7 +41,7 @@ export class Tensor {
 
   private constructor(data: TensorData, shape: readonly number[], dtype: DType, layout: Layout) {
     // Kept out of postMessage's transfer lists: memory moved to another thread could be freed under a running kernel.
-    markAsUntransferable(data.buffer)
+    keepAttached(data.buffer as ArrayBuffer)
     this.data = data
     this.shape = Object.freeze([...shape])
     this.dtype = dtype
@@ -127,6 +127,21 @@ export class Tensor {
 
 /** What networks and operations give. */
 export type Float32Tensor = Tensor & { readonly dtype: 'float32'; readonly data: Float32Array }
+
+/**
+ * Memory moved elsewhere could be freed under a running kernel: it is kept out of postMessage's transfer lists, and out of
+ * the buffer's own transfer methods, which some versions of Node let pass.
+ */
+function keepAttached(buffer: ArrayBuffer): void {
+  markAsUntransferable(buffer)
+  if (!('transfer' in buffer)) return
+  const value = () => {
+    throw invalidArgument(
+      'Tensor: the buffer belongs to a tensor and cannot be transferred; copy it with slice()',
+    )
+  }
+  for (const name of ['transfer', 'transferToFixedLength']) Object.defineProperty(buffer, name, { value })
+}
 
 function checkShape(shape: readonly number[]): number {
   const fits = Array.isArray(shape) && shape.length >= 1 && shape.length <= 4

@@ -141,6 +141,11 @@ describe('identify', () => {
     ],
     ['a kernel of 5', { 'conv1.weight': [64, 3, 5, 5] }, 'ERR_RESNET_MISMATCH'],
     ['a deep stem', { 'conv1.0.weight': [32, 3, 3, 3] }, 'ERR_RESNET_UNSUPPORTED'],
+    ['cspresnet50', { 'stages.0.conv_exp.bn.bias': [128] }, 'ERR_RESNET_UNSUPPORTED'],
+    ['gcresnet50t', { 'stages.0.0.conv1_1x1.conv.weight': [64, 64, 1, 1] }, 'ERR_RESNET_UNSUPPORTED'],
+    ['res2net50', { 'layer1.0.convs.0.weight': [26, 26, 3, 3] }, 'ERR_RESNET_UNSUPPORTED'],
+    ['resnest50', { 'layer1.0.conv2.conv.weight': [64, 32, 3, 3] }, 'ERR_RESNET_UNSUPPORTED'],
+    ['skresnet18', { 'layer1.0.conv1.paths.0.bn.weight': [64] }, 'ERR_RESNET_UNSUPPORTED'],
     [
       'an average-pool shortcut',
       { 'layer1.0.downsample.1.weight': [256, 64, 1, 1] },

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
-import { errorCodes } from '../lib/errors.js'
+import { errorCodes, ResNetError } from '../lib/errors.js'
 import { packageRoot } from '../lib/root.js'
 
 /** The codes that a file lists, in its order, each from a line of the given form. */
@@ -40,5 +40,13 @@ describe('the table of error codes', () => {
     )
     expect(files.length).toBeGreaterThan(10)
     expect(strangers).toEqual([])
+  })
+})
+
+test('an error has step and index only when there is one', () => {
+  expect(Object.keys(new ResNetError('ERR_RESNET_IO', 'x'))).toEqual(['name', 'code'])
+  expect(new ResNetError('ERR_RESNET_IO', 'x', { index: 0, step: 'fc' })).toMatchObject({
+    index: 0,
+    step: 'fc',
   })
 })

@@ -2,8 +2,9 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { defineArchitecture } from '../lib/architecture/spec.js'
 import { imagenetLabels } from '../lib/imagenet-labels.js'
-import { ResNet, Tensor } from '../lib/index.js'
+import { type LoadOptions, ResNet, Tensor } from '../lib/index.js'
 import { transformers } from '../lib/weights/names/transformers.js'
 import { refusal } from './support/refusal.js'
 import { safetensors } from './support/safetensors.js'
@@ -112,6 +113,33 @@ describe('sources', () => {
       'ERR_RESNET_UNSUPPORTED',
       'downsample_in_bottleneck',
     ],
+    [
+      "the hub's file by its own path, with a config that shapes cannot tell",
+      () => {
+        const config = '{"hidden_act":"gelu"}'
+        return path.join(
+          hubFolder({ 'model.safetensors': bytes, 'config.json': config }),
+          'model.safetensors',
+        )
+      },
+      'ERR_RESNET_UNSUPPORTED',
+      'hidden_act',
+    ],
+    ...[
+      { act_layer: 'silu' },
+      { aa_layer: 'blurpool' },
+      { norm_layer: 'groupnorm' },
+      { global_pool: 'max' },
+      { output_stride: 4 },
+    ].map(
+      (model_args) =>
+        [
+          `timm's ${Object.keys(model_args)[0]}`,
+          () => hubFolder({ 'model.safetensors': bytes, 'config.json': JSON.stringify({ model_args }) }),
+          'ERR_RESNET_UNSUPPORTED',
+          Object.keys(model_args)[0] as string,
+        ] as const,
+    ),
   ])('refused: %s', async (_, source, code, word) => {
     const error = await refusal(() => ResNet.load(source()))
     expect(error.code).toBe(code)
@@ -122,6 +150,31 @@ describe('sources', () => {
     const error = await refusal(() => ResNet.load(safetensors(parameters(small).slice(3))))
     expect(error.code).toBe('ERR_RESNET_MISMATCH')
   })
+})
+
+test('the file of a hub folder brings the labels that lie beside it', async () => {
+  const config = JSON.stringify({ id2label: { 0: 'x', 1: 'y', 2: 'z' }, model_args: { act_layer: 'relu' } })
+  const folder = hubFolder({ 'model.safetensors': bytes, 'config.json': config })
+  const model = await ResNet.load(path.join(folder, 'model.safetensors'))
+  expect(model.labels).toEqual(['x', 'y', 'z'])
+  await model.dispose()
+})
+
+test("timm's output_stride is the network's, unless the caller names one", async () => {
+  const deep = defineArchitecture({
+    ...smallOptions,
+    depths: [1, 1, 1, 1],
+    widths: [8, 16, 24, 32],
+    stem: 'imagenet',
+  })
+  const config = JSON.stringify({ model_args: { output_stride: 8 } })
+  const folder = hubFolder({ 'model.safetensors': safetensors(parameters(deep)), 'config.json': config })
+  const strides = [{}, { outputStride: 32 }].map(async (options) => {
+    const model = await ResNet.load(folder, options as LoadOptions)
+    await model.dispose()
+    return model.architecture.outputStride
+  })
+  expect(await Promise.all(strides)).toEqual([8, 32])
 })
 
 describe('options', () => {

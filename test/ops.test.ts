@@ -228,6 +228,15 @@ describe('calls', () => {
     ['at most 3', () => ops.topK(ones([1, 3]), { k: 4 })],
     ['running_var', () => ops.batchNorm(ones([1, 3]), { running_mean: ones([3]) } as never)],
     [
+      'batchNorm',
+      () =>
+        ops.batchNorm(ones([1, 1]), {
+          running_mean: ones([1]),
+          running_var: Tensor.from(new Float32Array([-2]), [1]),
+        }),
+    ],
+    ['linear: expected weight', () => ops.linear(ones([1, 1]), Tensor.from(new Int32Array(1), [1, 1]))],
+    [
       'eps',
       () => ops.batchNorm(ones([1, 1]), { running_mean: ones([1]), running_var: ones([1]) }, { eps: -1 }),
     ],

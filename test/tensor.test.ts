@@ -67,6 +67,13 @@ describe('Tensor.from', () => {
   })
 })
 
+test.each(['transfer', 'transferToFixedLength'])("a tensor's buffer has no %s", (method) => {
+  const buffer = Tensor.from(counting(4), [4]).data.buffer as unknown as Record<string, () => unknown>
+  // Node 20 has no such method; later ones would free memory that a kernel reads.
+  if (buffer[method] === undefined) expect(Number.parseInt(process.versions.node, 10)).toBeLessThan(21)
+  else expect(buffer[method]).toThrow('cannot be transferred')
+})
+
 describe('conversions', () => {
   test('float16 bits', () => {
     const bits = new Uint16Array([0x3c00, 0xc000, 0x0001, 0x7bff, 0x7c00, 0x8000])

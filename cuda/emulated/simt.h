@@ -112,12 +112,12 @@ class Machine {
   // Memory of the block: one allocation for each place in the source, the same for all threads.
   void* shared(const void* place, size_t bytes) {
     for (const auto& each : shared_) {
-      if (each->place == place) return each->data();
+      if (each->place == place) return each->memory;
     }
     shared_.push_back(std::make_unique<Poisoned>(place, bytes));
-    return shared_.back()->data();
+    return shared_.back()->memory;
   }
-  void* sharedDynamic() { return dynamic_->data(); }
+  void* sharedDynamic() { return dynamic_->memory; }
 
   void syncBlock() {
     self_->wait = Wait::kBlock;
@@ -163,25 +163,36 @@ class Machine {
   int lane() const { return self_->linear & 31; }
 
  private:
+  // Shared memory of one block. What is written past its end is seen by the address sanitizer, or
+  // else by the block's last act.
   struct Poisoned {
+#if defined(__SANITIZE_ADDRESS__)
+    static constexpr size_t kGuard = 0;
+#else
+    static constexpr size_t kGuard = 4096;
+#endif
     Poisoned(const void* where, size_t count) : place(where), bytes(count) {
-      // The caller's alignment is at most 16, as on the device; nothing is added at the end, so that
-      // the address sanitizer sees one byte too many.
-      memory = ::operator new(bytes, std::align_val_t{16});
-      std::memset(memory, 0xFF, bytes);
+      memory = static_cast<unsigned char*>(::operator new(bytes + kGuard, std::align_val_t{16}));
+      poison();
     }
     ~Poisoned() { ::operator delete(memory, std::align_val_t{16}); }
     Poisoned(const Poisoned&) = delete;
     Poisoned& operator=(const Poisoned&) = delete;
-    void* data() { return memory; }
+    void poison() { std::memset(memory, 0xFF, bytes + kGuard); }
+    bool kept() const {
+      for (size_t i = 0; i < kGuard; ++i) {
+        if (memory[bytes + i] != 0xFF) return false;
+      }
+      return true;
+    }
     const void* place;
     size_t bytes;
-    void* memory;
+    unsigned char* memory;
   };
 
   bool runBlock() {
-    for (const auto& each : shared_) std::memset(each->memory, 0xFF, each->bytes);
-    std::memset(dynamic_->memory, 0xFF, dynamic_->bytes);
+    for (const auto& each : shared_) each->poison();
+    dynamic_->poison();
     runnable_.clear();
     waitingForBlock_ = 0;
     alive_ = int(threads_.size());
@@ -201,6 +212,9 @@ class Machine {
       running_->enterFrom(scheduler_);
     }
     if (message_.empty() && alive_ > 0) describeHang();
+    bool kept = dynamic_->kept();
+    for (const auto& each : shared_) kept = kept && each->kept();
+    if (message_.empty() && !kept) message_ = "something wrote past the end of its shared memory";
     if (message_.empty()) return true;
     const std::string message = "emulated launch, block (" + std::to_string(blockIndex_.x) + ", " +
                                 std::to_string(blockIndex_.y) + ", " +

@@ -16,49 +16,43 @@ constexpr int kWarps = kGroups * kRows / 32;
 
 template <typename T, int V>
 __global__ void __launch_bounds__(kGroups* kRows)
-    globalAvgPoolKernel(View from, View to, int groups, int written) {
+    globalAvgPoolKernel(View from, View to, int groups, int written, int blocksPerImage) {
   RESNET_SHARED(float, partial, kWarps * kGroups * V);
-  const int column = threadIdx.x % kGroups, row = threadIdx.x / kGroups;
-  const int group = blockIdx.x * kGroups + column, channel = group * V;
-  const int pixels = from.h * from.w;
-  for (int n = blockIdx.y; n < to.n; n += gridDim.y) {
-    float sum[V] = {};
-    if (group < groups) {
-      const T* image = elementsOf<T>(from) + size_t(n) * pixels * from.pitch + channel;
-      for (int pixel = row; pixel < pixels; pixel += kRows) {
-        float x[V];
-        loadChannels<T, V>(image + size_t(pixel) * from.pitch, x);
-        RESNET_UNROLL
-        for (int i = 0; i < V; ++i) sum[i] += x[i];
-      }
-    }
-    RESNET_UNROLL
-    for (int i = 0; i < V; ++i) {  // lanes of one column are kGroups apart
-      sum[i] += __shfl_xor_sync(kAllLanes, sum[i], kGroups);
-      sum[i] += __shfl_xor_sync(kAllLanes, sum[i], 2 * kGroups);
-    }
-    if (threadIdx.x % 32 < kGroups) {
+  const int thread = threadIdx.x, block = blockIdx.x;
+  const int column = thread % kGroups, row = thread / kGroups, warp = thread / 32;
+  const int n = block / blocksPerImage, group = block % blocksPerImage * kGroups + column;
+  const int channel = group * V, pixels = from.h * from.w;
+  float sum[V] = {};
+  if (group < groups) {
+    const T* image = elementsOf<T>(from) + size_t(n) * pixels * from.pitch + channel;
+    for (int pixel = row; pixel < pixels; pixel += kRows) {
+      float x[V];
+      loadChannels<T, V>(image + size_t(pixel) * from.pitch, x);
       RESNET_UNROLL
-      for (int i = 0; i < V; ++i) {
-        partial[(threadIdx.x / 32 * kGroups + column) * V + i] = sum[i];
-      }
+      for (int i = 0; i < V; ++i) sum[i] += x[i];
     }
-    __syncthreads();
-    if (threadIdx.x < kGroups && group < groups) {
-      RESNET_UNROLL
-      for (int i = 0; i < V; ++i) {
-        float total = 0;
-        RESNET_UNROLL
-        for (int warp = 0; warp < kWarps; ++warp) {
-          total += partial[(warp * kGroups + column) * V + i];
-        }
-        sum[i] = total / float(pixels);
-      }
-      T* const y = elementsOf<T>(to) + size_t(n) * to.pitch;
-      storeChannels<T, V>(y, channel, to.c, written, sum);
-    }
-    __syncthreads();  // before the next image's sums
   }
+  RESNET_UNROLL
+  for (int i = 0; i < V; ++i) {  // lanes of one column are kGroups apart
+    sum[i] += __shfl_xor_sync(kAllLanes, sum[i], kGroups);
+    sum[i] += __shfl_xor_sync(kAllLanes, sum[i], 2 * kGroups);
+  }
+  if (thread % 32 < kGroups) {
+    RESNET_UNROLL
+    for (int i = 0; i < V; ++i) partial[(warp * kGroups + column) * V + i] = sum[i];
+  }
+  __syncthreads();
+  if (thread >= kGroups || group >= groups) return;
+  RESNET_UNROLL
+  for (int i = 0; i < V; ++i) {
+    float total = 0;
+    RESNET_UNROLL
+    for (int other = 0; other < kWarps; ++other) {
+      total += partial[(other * kGroups + column) * V + i];
+    }
+    sum[i] = total / float(pixels);
+  }
+  storeChannels<T, V>(elementsOf<T>(to) + size_t(n) * to.pitch, channel, to.c, written, sum);
 }
 
 }  // namespace
@@ -68,10 +62,10 @@ cudaError_t globalAvgPool(View from, View to, cudaStream_t stream) {
       [&](auto element, auto width) {
         constexpr int V = decltype(width)::value;
         const int groups = groupsOf(to, V);
-        const dim3 grid(unsigned((groups + kGroups - 1) / kGroups),
-                        unsigned(to.n < 65535 ? to.n : 65535));
-        return launch(globalAvgPoolKernel<decltype(element), V>, grid, dim3(kGroups * kRows), 0,
-                      stream, from, to, groups, writtenChannels(to));
+        const int blocks = (groups + kGroups - 1) / kGroups;
+        return launch(globalAvgPoolKernel<decltype(element), V>, dim3(unsigned(blocks) * to.n),
+                      dim3(kGroups * kRows), 0, stream, from, to, groups, writtenChannels(to),
+                      blocks);
       },
       from, to);
 }

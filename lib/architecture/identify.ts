@@ -89,8 +89,11 @@ function grouping(shapes: Shapes, planes: number): { groups: number; widthPerGro
 const relatives: [RegExp, string][] = [
   [/^conv1\.\d+\.weight$/, 'a deep stem (the -D variants)'],
   [/^layer\d+\.\d+\.se\./, 'squeeze and excitation (SE-ResNet)'],
-  [/^layer\d+\.\d+\.conv2\.(fc|bn)/, 'split attention or selective kernels'],
-  [/^stages\.\d+\.blocks\.\d+\.(norm|conv)1\./, 'pre-activation blocks (ResNetV2)'],
+  [/^layer\d+\.\d+\.(conv2\.(fc|bn|conv)|conv1\.paths)/, 'split attention or selective kernels'],
+  [/^layer\d+\.\d+\.convs\./, 'hierarchical 3×3 convolutions (Res2Net)'],
+  [/^stages\.\d+\.blocks\.\d+\.(norm|conv)1\.(weight|bias)$/, 'pre-activation blocks (ResNetV2)'],
+  [/^stages\.\d+\.conv_(exp|down)\./, 'cross-stage partial blocks (CSPResNet)'],
+  [/^stages\.\d+\.\d+\.conv\d_/, "a deep stem and blocks of timm's ByobNet (resnet51q, gcresnet50t, …)"],
 ]
 
 function refuseRelatives(shapes: Shapes): void {

@@ -16,6 +16,8 @@ export interface Located {
   /** config.json and preprocessor_config.json, parsed. */
   config?: unknown
   preprocessorConfig?: unknown
+  /** What config.json says of the network's stride; shapes cannot. */
+  outputStride?: number
 }
 
 /**
@@ -30,9 +32,13 @@ export async function locate(source: WeightsSource, signal?: AbortSignal): Promi
   const stats = await stat(file).catch((cause) => {
     throw new ResNetError('ERR_RESNET_IO', `ResNet.load: cannot read '${file}': ${cause.message}`, { cause })
   })
-  if (!stats.isDirectory()) return { name: file, path: file }
-  return locateInFolder(file, signal)
+  if (stats.isDirectory()) return locateInFolder(file, signal)
+  // The hub's own file name: what lies beside it belongs to it, whichever of the two the caller points at.
+  if (path.basename(file) === checkpointName) return locateInFolder(path.dirname(file), signal)
+  return { name: file, path: file }
 }
+
+const checkpointName = 'model.safetensors'
 
 function pathOf(source: unknown): string {
   const expected = 'a path, a file: URL or the bytes of a .safetensors file'
@@ -83,14 +89,14 @@ function refusePickle(file: string, extension: string): ResNetError {
 }
 
 async function locateInFolder(folder: string, signal?: AbortSignal): Promise<Located> {
-  const file = path.join(folder, 'model.safetensors')
+  const file = path.join(folder, checkpointName)
   if (!(await exists(file))) throw await refuseFolder(folder)
   const [config, preprocessorConfig] = await Promise.all([
     readJson(path.join(folder, 'config.json'), signal),
     readJson(path.join(folder, 'preprocessor_config.json'), signal),
   ])
-  refuseConfig(config, path.join(folder, 'config.json'))
-  return { name: file, path: file, config, preprocessorConfig }
+  const outputStride = readConfig(config, path.join(folder, 'config.json'))
+  return { name: file, path: file, config, preprocessorConfig, outputStride }
 }
 
 async function refuseFolder(folder: string): Promise<ResNetError> {
@@ -126,9 +132,28 @@ async function readJson(file: string, signal?: AbortSignal): Promise<unknown> {
   }
 }
 
-/** What a transformers or timm config says and shapes cannot: kinds of the network that are not built. */
-function refuseConfig(config: unknown, file: string): void {
-  const fields = (config ?? {}) as Record<string, unknown>
+/** The fields of a transformers or timm config that shapes cannot tell, and the values that are built. */
+const builtFields: Record<string, readonly unknown[]> = {
+  downsample_in_bottleneck: [false],
+  downsample_in_first_stage: [false],
+  hidden_act: ['relu'],
+  global_pool: ['avg'],
+}
+/** The same for timm's model_args, the arguments that the network was made with. */
+const builtArguments: Record<string, readonly unknown[]> = {
+  act_layer: ['relu'],
+  aa_layer: [],
+  norm_layer: ['batchnorm', 'batchnorm2d'],
+  attn_layer: [],
+  global_pool: ['avg'],
+}
+
+/**
+ * The output stride that a config names, when it names one.
+ * @throws ERR_RESNET_UNSUPPORTED for kinds of the network that are not built.
+ */
+function readConfig(config: unknown, file: string): number | undefined {
+  const fields = objectIn(config)
   if (fields.model_type !== undefined && fields.model_type !== 'resnet') {
     throw unsupported(
       `ResNet.load: expected model_type 'resnet' in ${file}, received ${describe(fields.model_type)}`,
@@ -140,13 +165,33 @@ function refuseConfig(config: unknown, file: string): void {
       `ResNet.load: ${file} names the architecture '${fields.architecture}', whose anti-aliasing this version does not build`,
     )
   }
-  const built = { downsample_in_bottleneck: false, downsample_in_first_stage: false, hidden_act: 'relu' }
-  for (const [name, expected] of Object.entries(built)) {
+  const modelArguments = objectIn(fields.model_args)
+  refuseOthers(fields, builtFields, file)
+  refuseOthers(modelArguments, builtArguments, `model_args of ${file}`)
+  const stride = modelArguments.output_stride
+  if (stride === undefined || stride === null) return undefined
+  if (stride === 8 || stride === 16 || stride === 32) return stride
+  throw unsupported(
+    `ResNet.load: expected output_stride 8, 16 or 32 in model_args of ${file}, received ${describe(stride)}`,
+  )
+}
+
+function objectIn(value: unknown): Record<string, unknown> {
+  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {}
+}
+
+function refuseOthers(
+  fields: Record<string, unknown>,
+  built: Record<string, readonly unknown[]>,
+  where: string,
+): void {
+  for (const [name, accepted] of Object.entries(built)) {
     const received = fields[name]
-    if (received === undefined || received === expected) continue
+    if (received === undefined || received === null || accepted.includes(received)) continue
+    const expected = accepted.length > 0 ? describe(accepted[0]) : 'null'
     throw unsupported(
-      `ResNet.load: expected ${name} ${describe(expected)} in ${file}, received ${describe(received)}; this version ` +
-        'builds the blocks of torchvision (stride in the 3×3, relu)',
+      `ResNet.load: expected ${name} ${expected} in ${where}, received ${describe(received)}; this version builds the ` +
+        'blocks of torchvision (stride in the 3×3, batch norm, relu)',
     )
   }
 }
