@@ -169,7 +169,7 @@ class Machine {
 #if defined(__SANITIZE_ADDRESS__)
     static constexpr size_t kGuard = 0;
 #else
-    static constexpr size_t kGuard = 4096;
+    static constexpr size_t kGuard = 256;
 #endif
     Poisoned(const void* where, size_t count) : place(where), bytes(count) {
       memory = static_cast<unsigned char*>(::operator new(bytes + kGuard, std::align_val_t{16}));
