@@ -23,7 +23,9 @@ inline constexpr ValueId kNoValue = -1;
 struct ValueInfo {
   std::string name;
   int h = 1, w = 1, c = 1;
-  DType dtype = DType::kFloat32;  // kInt32 only for the indices of topK
+  // kInt32 only for the indices of topK. A step's floats have one dtype; what conv and linear write
+  // may be float32 instead.
+  DType dtype = DType::kFloat32;
 };
 
 enum class MemoryLayout { kNchw, kNhwc };
