@@ -3,13 +3,13 @@ import { parametersOf } from './architecture/build.js'
 import { architectureNamed } from './architecture/families.js'
 import { type Architecture, type ArchitectureOptions, defineArchitecture } from './architecture/spec.js'
 import { chooseDevice, type DeviceExplanation } from './device.js'
-import { Engine, type Request } from './engine.js'
+import { Engine, type EngineCall, type Request } from './engine.js'
 import { invalidArgument, ResNetError } from './errors.js'
 import { heRule, type ParameterRule } from './formula.js'
 import { choosePreprocessing } from './image/preset.js'
 import type { ImageLimits } from './image/source.js'
 import type { ImageInput, Preprocessing } from './image/types.js'
-import { type BatchRunner, imageBatches, type Output, tensorBatches } from './inputs.js'
+import { type CallRunner, imageOutputs, isAtHand, type Output, tensorOutputs } from './inputs.js'
 import {
   type CallOptions,
   type ClassifyOptions,
@@ -75,7 +75,7 @@ export class ResNet {
 
   private constructor(parts: ModelParts, values: ModelValues) {
     const { architecture, binding, weights, checkpoint, isa } = parts
-    const { threads, maxBatch, float32Precision, autoOrient } = values
+    const { maxBatch, maxDelayMs, maxQueue, float32Precision, autoOrient } = values
     this.architecture = architecture
     this.explanation = parts.explanation
     this.device = this.explanation.device
@@ -94,7 +94,14 @@ export class ResNet {
       weights,
       checkpoint,
       normalisation: this.preprocessing,
-      options: { threads, maxBatch, float32Precision: float32Precision as 'highest' | 'high', isa },
+      options: {
+        maxBatch,
+        maxDelayMs,
+        maxQueue,
+        ...laneShape(values.lanes, this.explanation.threads),
+        float32Precision: float32Precision as 'highest' | 'high',
+        isa,
+      },
     })
   }
 
@@ -201,9 +208,9 @@ export class ResNet {
   classify(images: readonly ImageInput[] | Tensor, options?: ClassifyOptions): Promise<Prediction[][]>
   classify(image: ImageInput, options?: ClassifyOptions): Promise<Prediction[]>
   async classify(images: Images, options?: ClassifyOptions): Promise<Prediction[] | Prediction[][]> {
-    const { topK, signal } = option.readOptions('classify', classifyTable, options)
+    const { topK, ...call } = option.readOptions('classify', classifyTable, options)
     const k = Math.min(topK, Math.max(1, this.labels.length))
-    const [scores, indices] = await this.run('classify', images, this.engine.likeliest(k), signal)
+    const [scores, indices] = await this.run('classify', images, this.engine.likeliest(k), call)
     const lists = Array.from({ length: (scores as Output).images }, (_, image) =>
       Array.from({ length: k }, (_, rank) => {
         const index = (indices as Output).data[image * k + rank] as number
@@ -227,13 +234,13 @@ export class ResNet {
    * const logits = await model.forward(Tensor.from(new Float32Array(3 * 224 * 224), [1, 3, 224, 224]))
    */
   async forward(x: Tensor, options?: CallOptions): Promise<Float32Tensor> {
-    const { signal } = option.readOptions('forward', callTable, options)
+    const call = option.readOptions('forward', callTable, options)
     if (!(x instanceof Tensor)) {
       throw invalidArgument(
         `forward: expected a Tensor, received ${option.describe(x)}; classify takes images`,
       )
     }
-    const [logits] = await this.run('forward', x, this.engine.logits(), signal)
+    const [logits] = await this.run('forward', x, this.engine.logits(), call)
     return asVectors(logits as Output)
   }
 
@@ -245,8 +252,8 @@ export class ResNet {
    * const { data, shape } = await model.embed(['a.jpg', 'b.jpg'])
    */
   async embed(images: Images, options?: CallOptions): Promise<Float32Tensor> {
-    const { signal } = option.readOptions('embed', callTable, options)
-    const [pooled] = await this.run('embed', images, this.engine.pooled(), signal)
+    const call = option.readOptions('embed', callTable, options)
+    const [pooled] = await this.run('embed', images, this.engine.pooled(), call)
     return asVectors(pooled as Output)
   }
 
@@ -263,11 +270,11 @@ export class ResNet {
     stages: readonly Stage[],
     options?: CallOptions,
   ): Promise<Record<Stage, Float32Tensor>> {
-    const { signal } = option.readOptions('features', callTable, options)
+    const call = option.readOptions('features', callTable, options)
     const stage = option.value<string>('a string', (value) => typeof value === 'string')
     const names = option.check('features', 'stages', option.list(stage, 1, 64), stages)
     const distinct = [...new Set(names)]
-    const outputs = await this.run('features', images, this.engine.stages(distinct), signal)
+    const outputs = await this.run('features', images, this.engine.stages(distinct), call)
     return Object.fromEntries(outputs.map((output, i) => [distinct[i], asMaps(output)])) as Record<
       Stage,
       Float32Tensor
@@ -287,11 +294,10 @@ export class ResNet {
     const width = option.check('warmup', 'width', warmupTable.width, values.width)
     const { signal, batches = [1], method = this.labels.length > 0 ? 'classify' : 'embed' } = values
     const request = this.requestOf(method)
-    await this.engine.call(signal, async (turn) => {
-      for (const images of batches) {
-        const input = { images, height, width, dtype: 'float32', layout: 'nchw' } as const
-        await turn(() => this.engine.prepare(input, request, signal))
-      }
+    const { engine } = this
+    const kind = engine.kindOf({ height, width, dtype: 'float32', layout: 'nchw' }, request)
+    await engine.call({ method: 'warmup', images: 0, priority: 0, signal, inOrder: false }, async (call) => {
+      for (const images of batches) await engine.prepare(kind, images, call.signal)
     })
   }
 
@@ -318,16 +324,23 @@ export class ResNet {
     return this.engine.likeliest(Math.min(classifyTable.topK.fallback, Math.max(1, this.labels.length)))
   }
 
-  /** One call: batches of at most maxBatch, each in its turn; gives the outputs of all images together. */
-  private run(method: string, images: Images, request: Request, signal?: AbortSignal): Promise<Output[]> {
+  /** One call; gives the outputs of all its images together. */
+  private run(
+    method: string,
+    images: Images,
+    request: Request,
+    { signal, priority }: option.Values<typeof callTable>,
+  ): Promise<Output[]> {
     const { engine, preprocessing } = this
-    const runner: BatchRunner = { method, engine, request, signal }
-    return engine.call(signal, (turn) => {
-      if (images instanceof Tensor) return tensorBatches(images, { ...runner, turn })
-      const list = Array.isArray(images) ? (images as ImageInput[]) : [images as ImageInput]
-      const imageOptions = { ...this.imageOptions, preprocessing, indexed: Array.isArray(images) }
-      return imageBatches(list, { ...runner, turn, ...imageOptions })
-    })
+    const runner = (call: EngineCall): CallRunner => ({ method, engine, request, call })
+    if (images instanceof Tensor) {
+      const asked = { method, images: images.shape[0] ?? 0, priority, signal, inOrder: true }
+      return engine.call(asked, (call) => tensorOutputs(images, runner(call)))
+    }
+    const list = Array.isArray(images) ? (images as ImageInput[]) : [images as ImageInput]
+    const asked = { method, images: list.length, priority, signal, inOrder: list.every(isAtHand) }
+    const imageOptions = { ...this.imageOptions, preprocessing, indexed: Array.isArray(images) }
+    return engine.call(asked, (call) => imageOutputs(list, { ...runner(call), ...imageOptions }))
   }
 }
 
@@ -360,6 +373,13 @@ function architectureIn(metadata: Record<string, string>): string | Architecture
     const message = cause instanceof ResNetError ? cause.message : `${call}: ${(cause as Error).message}`
     throw new ResNetError('ERR_RESNET_CORRUPT', message, { cause })
   }
+}
+
+/** How many lanes there are, and the threads of each. */
+function laneShape(lanes: ModelValues['lanes'], threads: number): { lanes: number; threads: number } {
+  if (lanes === 'latency') return { lanes: 1, threads }
+  if (lanes === 'throughput') return { lanes: threads, threads: 1 }
+  return { lanes, threads: Math.max(1, Math.floor(threads / lanes)) }
 }
 
 function asVectors({ images, shape: [, , c], data }: Output): Float32Tensor {
