@@ -4,13 +4,15 @@ import type { Architecture } from './architecture/spec.js'
 import type { CallHandle } from './batching/call.js'
 import { Gate } from './batching/gate.js'
 import type { Batch, Share } from './batching/part.js'
+import { Recorder } from './batching/recorder.js'
 import { type CallRequest, Scheduler } from './batching/scheduler.js'
+import { batchChannel, callChannel } from './batching/tracing.js'
 import { invalidArgument, unsupported } from './errors.js'
 import { type Graph, type GraphNode, indicesOf } from './graph/graph.js'
 import { lower } from './graph/lower.js'
 import type { InputStep, MemoryLayout } from './graph/plan.js'
 import { native } from './native/call.js'
-import { type Compiled, compileProgram, ProgramCache } from './programs.js'
+import { type Compiled, compileProgram, ProgramCache, type ProgramMemory } from './programs.js'
 
 /** Families of programs that a model keeps: the input sizes and requests that alternate in practice. */
 const maxFamilies = 4
@@ -57,6 +59,8 @@ export type EngineCall = CallHandle<Kind>
 
 export interface EngineParts {
   binding: Binding
+  /** As messages and traces name it. */
+  device: string
   architecture: Architecture
   weights: Weights
   checkpoint?: Checkpoint
@@ -72,6 +76,7 @@ export class Engine {
   private readonly network: Network
   private readonly programs = new ProgramCache(maxFamilies)
   private readonly scheduler: Scheduler<Kind>
+  readonly recorder = new Recorder()
   /** Of images that are decoded ahead of the network. */
   readonly gate: Gate
   private disposal?: Promise<void>
@@ -82,7 +87,8 @@ export class Engine {
     this.network = buildNetwork(parts.architecture)
     const { lanes, maxBatch } = parts.options
     this.gate = new Gate(Math.max(minDecoded, 2 * lanes * maxBatch))
-    this.scheduler = new Scheduler({ ...parts.options, owner: 'The model' }, (batch) => this.run(batch))
+    const schedulerOptions = { ...parts.options, owner: 'The model' }
+    this.scheduler = new Scheduler(schedulerOptions, (batch) => this.traced(batch), this.recorder)
   }
 
   /**
@@ -90,7 +96,15 @@ export class Engine {
    * @throws ERR_RESNET_QUEUE_FULL; ERR_RESNET_DISPOSED; the signal's reason.
    */
   call<T>(request: CallRequest, body: (call: EngineCall) => Promise<T>): Promise<T> {
-    return this.scheduler.call(request, body)
+    const { method, images, priority } = request
+    const context = { method, images, priority, queueDepth: this.scheduler.queueDepth }
+    return callChannel.tracePromise(() => this.scheduler.call(request, body), context)
+  }
+
+  /** What is under way, and what it takes. */
+  load(): { queueDepth: number; busyLanes: number; memory: ProgramMemory } {
+    const { queueDepth, busyLanes } = this.scheduler
+    return { queueDepth, busyLanes, memory: this.programs.memory() }
   }
 
   kindOf(input: InputKind, request: Request): Kind {
@@ -104,12 +118,23 @@ export class Engine {
     await this.programs.use(key, compile, ({ lanes }) => lanes.fill(), signal)
   }
 
+  private traced(batch: Batch<Kind>): Promise<void> {
+    const { images, shares, kind } = batch
+    const { height, width } = kind.input
+    const context = { images, calls: shares.length, height, width, device: this.parts.device }
+    return batchChannel.tracePromise(() => this.run(batch), context)
+  }
+
   private async run({ kind, images, shares, signal }: Batch<Kind>): Promise<void> {
     const { key, compile } = this.programFor(kind, images)
     const body = async ({ lanes, outputShapes }: Compiled) => {
       const call = assemble(shares, outputShapes)
       if (call.batch === 0) return
-      await lanes.use((lane) => native(signal, (cancel) => lane.run({ ...call, ...cancel })))
+      await lanes.use(async (lane) => {
+        const begun = performance.now()
+        await native(signal, (cancel) => lane.run({ ...call, ...cancel }))
+        this.recorder.computed(performance.now() - begun, call.batch)
+      })
     }
     await this.programs.use(key, compile, body, signal)
   }

@@ -1,4 +1,6 @@
 export type { Architecture, ArchitectureOptions, BlockKind, StemKind } from './architecture/spec.js'
+export type { Outcome, Percentiles } from './batching/recorder.js'
+export type { BatchTrace, CallTrace } from './batching/tracing.js'
 export type { Device, DeviceExplanation } from './device.js'
 export { ResNetError, type ResNetErrorCode } from './errors.js'
 export type { ImageLimits } from './image/source.js'
@@ -15,6 +17,7 @@ export type {
 export { models } from './models.js'
 export * as ops from './ops.js'
 export { type Images, type Prediction, ResNet } from './resnet.js'
+export type { ModelStats } from './stats.js'
 export {
   type DType,
   type Float32Tensor,

@@ -166,12 +166,14 @@ async function decodeAndRun(
     gate.leave(leaving)
   }
   try {
+    const begun = performance.now()
     if (gated > 0) await gate.enter(gated, call.place, call.signal)
     inside = gated
+    const slice = { positions, outputs, started: leave, waitedMs: performance.now() - begun }
     const decoded = await Promise.all(
       positions.map((index) => decodeOne(images[index] as ImageInput, index, runner)),
     )
-    await Promise.all(bySize(decoded).map((group) => runGroup(group, positions, outputs, runner, leave)))
+    await Promise.all(bySize(decoded).map((group) => runGroup(group, slice, runner)))
   } finally {
     leave(inside)
   }
@@ -180,10 +182,24 @@ async function decodeAndRun(
 async function decodeOne(
   image: ImageInput,
   index: number,
-  { preprocessing, autoOrient, limits, indexed, call }: CallRunner & ImageOptions,
+  { preprocessing, autoOrient, limits, indexed, call, engine }: CallRunner & ImageOptions,
 ): Promise<PreprocessedImage> {
   const options = { signal: call.signal, autoOrient, limits, ...(indexed ? { index } : {}) }
-  return preprocess(image, preprocessing, options)
+  const begun = performance.now()
+  const decoded = await preprocess(image, preprocessing, options)
+  engine.recorder.decoded(performance.now() - begun)
+  return decoded
+}
+
+/** What the groups of some decoded images have in common. */
+interface Decoded {
+  /** In the caller's array. */
+  positions: readonly number[]
+  outputs: Outputs
+  /** Told how many images a batch has taken. */
+  started(images: number): void
+  /** At the gate. */
+  waitedMs: number
 }
 
 interface Group {
@@ -208,14 +224,13 @@ function bySize(decoded: readonly PreprocessedImage[]): Group[] {
 
 async function runGroup(
   { height, width, members, pieces }: Group,
-  positions: readonly number[],
-  outputs: Outputs,
+  { positions, outputs, started, waitedMs }: Decoded,
   { engine, request, call }: CallRunner,
-  started: (images: number) => void,
 ): Promise<void> {
   const places = members.map((member) => positions[member] as number)
   await call.submit(engine.kindOf({ height, width, dtype: 'float32', layout: 'nchw' }, request), {
     images: members.length,
+    waitedMs,
     slice: (from, count) => {
       started(count)
       return {

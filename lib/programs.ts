@@ -30,6 +30,10 @@ export class Lanes {
     }
   }
 
+  get count(): number {
+    return this.all.length
+  }
+
   /** Makes all of them. */
   async fill(): Promise<void> {
     while (this.all.length < this.limit) this.idle.push(await this.create())
@@ -90,8 +94,17 @@ export interface ProgramKey {
   bucket: number
 }
 
+export interface ProgramMemory {
+  programs: number
+  weightBytes: number
+  /** Of all lanes. */
+  arenaBytes: number
+}
+
 interface Entry {
   family: string
+  /** Set once it is compiled. */
+  made?: Compiled
   compiled: Promise<Compiled>
   users: number
   /** Users that would still wait for the compilation; none: it is cancelled. */
@@ -144,6 +157,16 @@ export class ProgramCache {
     return this.entries.size
   }
 
+  /** Of what is compiled. Programs share packed weights, so the largest figure counts. */
+  memory(): ProgramMemory {
+    const made = [...this.entries.values()].flatMap(({ made }) => (made === undefined ? [] : [made]))
+    return {
+      programs: made.length,
+      weightBytes: Math.max(0, ...made.map(({ program }) => program.info.weightBytes)),
+      arenaBytes: made.reduce((sum, { program, lanes }) => sum + program.info.arenaBytes * lanes.count, 0),
+    }
+  }
+
   private async compiledOf(name: string, entry: Entry, signal?: AbortSignal): Promise<Compiled> {
     // One that failed or was aborted is tried again by the next call.
     const forget = () => {
@@ -157,7 +180,8 @@ export class ProgramCache {
       entry.cancel.abort(signal?.reason)
     })
     try {
-      return await entry.compiled
+      entry.made = await entry.compiled
+      return entry.made
     } catch (error) {
       forget()
       throw error

@@ -2,6 +2,7 @@ import type { Binding, Checkpoint, Isa, Weights } from '../binding.js'
 import { parametersOf } from './architecture/build.js'
 import { architectureNamed } from './architecture/families.js'
 import { type Architecture, type ArchitectureOptions, defineArchitecture } from './architecture/spec.js'
+import type { Observer } from './batching/recorder.js'
 import { chooseDevice, type DeviceExplanation } from './device.js'
 import { Engine, type EngineCall, type Request } from './engine.js'
 import { invalidArgument, ResNetError } from './errors.js'
@@ -27,6 +28,7 @@ import {
 } from './model-options.js'
 import { addon, native, nativeSync } from './native/call.js'
 import * as option from './options.js'
+import { type ModelStats, statsOf } from './stats.js'
 import { type DType, type Float32Tensor, Tensor } from './tensor.js'
 import { chooseLabels } from './weights/labels.js'
 import { matchCheckpoint } from './weights/match.js'
@@ -90,6 +92,7 @@ export class ResNet {
     }
     this.engine = new Engine({
       binding,
+      device: this.device,
       architecture,
       weights,
       checkpoint,
@@ -304,6 +307,22 @@ export class ResNet {
   /** Which device, instruction set and thread count were chosen, and why. */
   explainDevice(): DeviceExplanation {
     return structuredClone(this.explanation)
+  }
+
+  /**
+   * What the model is doing and has done: queue, batch sizes, latencies, images a second, memory.
+   * @example
+   * const { queueDepth, batchSizes, latencyMs } = model.stats()
+   */
+  stats(): ModelStats {
+    return statsOf(this.engine, this)
+  }
+
+  /** @internal Tells `observer` what happens until the returned function is called. */
+  observe(observer: Observer): () => void {
+    const { observers } = this.engine.recorder
+    observers.add(observer)
+    return () => observers.delete(observer)
   }
 
   /**

@@ -11,6 +11,8 @@ export interface Slice {
 /** Images of one call that may run together with those of others; a batch takes all of them or some. */
 export interface Part {
   images: number
+  /** How long they waited elsewhere before they came into line, in milliseconds. */
+  waitedMs?: number
   /** Called once for every image, in order. */
   slice(from: number, count: number): Slice
 }

@@ -3,6 +3,7 @@ import { ResNetError } from '../errors.js'
 import { Batcher, type Taken, type Waiting } from './batcher.js'
 import { Call, type CallHandle } from './call.js'
 import { type Batch, type Part, precedes } from './part.js'
+import { type Outcome, Recorder } from './recorder.js'
 import { Turnstile } from './turnstile.js'
 
 export interface SchedulerOptions {
@@ -56,11 +57,17 @@ export class Scheduler<Kind extends { key: string }> {
   constructor(
     private readonly options: SchedulerOptions,
     private readonly run: (batch: Batch<Kind>) => Promise<void>,
+    private readonly recorder = new Recorder(),
   ) {}
 
   /** Images admitted and not yet in a batch. */
   get queueDepth(): number {
     return this.waiting
+  }
+
+  /** Batches that run. */
+  get busyLanes(): number {
+    return this.running.size
   }
 
   /**
@@ -72,7 +79,12 @@ export class Scheduler<Kind extends { key: string }> {
     const { signal, images, priority, inOrder } = request
     if (this.closed) throw this.disposed()
     signal?.throwIfAborted()
-    if (this.waiting + images > this.options.maxQueue) throw this.full(request)
+    if (this.waiting + images > this.options.maxQueue) {
+      this.recorder.ended('refused', 0)
+      throw this.full(request)
+    }
+    const begun = performance.now()
+    let outcome: Outcome = 'failed'
     const call = new Call<Kind>({ priority, sequence: this.sequence++ }, images)
     this.calls.add(call)
     this.waiting += images
@@ -81,8 +93,13 @@ export class Scheduler<Kind extends { key: string }> {
     try {
       const result = await this.settled(call, body)
       await turn?.exit()
+      outcome = 'completed'
       return result
+    } catch (error) {
+      if (signal?.aborted && error === signal.reason) outcome = 'aborted'
+      throw error
     } finally {
+      this.recorder.ended(outcome, performance.now() - begun)
       stopListening()
       turn?.leave()
       this.withdraw(call, over)
@@ -207,7 +224,9 @@ export class Scheduler<Kind extends { key: string }> {
     }
     this.running.add(running)
     let images = 0
+    const now = performance.now()
     for (const { waiting, images: count } of shares) {
+      this.recorder.queued(now - waiting.since + (waiting.part.waitedMs ?? 0), count)
       waiting.call.begun = true
       waiting.call.waitingImages -= count
       images += count
