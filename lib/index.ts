@@ -8,16 +8,19 @@ export type { ImageInput, ImageSize, Preprocessing, RawPixels } from './image/ty
 export type {
   CallOptions,
   ClassifyOptions,
+  ClassifyStreamOptions,
   CreateOptions,
   LoadOptions,
   LoadProgress,
   ModelOptions,
+  StreamOptions,
   WarmupOptions,
 } from './model-options.js'
 export { models } from './models.js'
 export * as ops from './ops.js'
 export { type Images, type Prediction, ResNet } from './resnet.js'
 export type { ModelStats } from './stats.js'
+export type { Source, Streamed } from './stream.js'
 export {
   type DType,
   type Float32Tensor,

@@ -14,6 +14,14 @@ export interface ClassifyOptions extends CallOptions {
   /** How many classes to name, at most as many as there are. Default 5. */
   topK?: number
 }
+export interface StreamOptions extends CallOptions {
+  /** Images that are read, decoded or run at once. Default: two batches for every lane. */
+  concurrency?: number
+}
+export interface ClassifyStreamOptions extends StreamOptions {
+  /** How many classes to name, at most as many as there are. Default 5. */
+  topK?: number
+}
 export interface WarmupOptions {
   signal?: AbortSignal
   height: number
@@ -131,6 +139,8 @@ export const callTable = {
   priority: option.defaulting(option.integer(-(2 ** 31), 2 ** 31 - 1), 0),
 }
 export const classifyTable = { ...callTable, topK: option.defaulting(positive, 5) }
+export const streamTable = { ...callTable, concurrency: option.integer(1, 65_536) }
+export const classifyStreamTable = { ...streamTable, topK: classifyTable.topK }
 export const warmupTable = {
   signal: option.signal,
   height: option.integer(1, 65_536),

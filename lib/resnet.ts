@@ -14,8 +14,10 @@ import { type CallRunner, imageOutputs, isAtHand, type Output, tensorOutputs } f
 import {
   type CallOptions,
   type ClassifyOptions,
+  type ClassifyStreamOptions,
   type CreateOptions,
   callTable,
+  classifyStreamTable,
   classifyTable,
   createTable,
   type LoadOptions,
@@ -23,12 +25,15 @@ import {
   loadTable,
   type ModelValues,
   modelTable,
+  type StreamOptions,
+  streamTable,
   type WarmupOptions,
   warmupTable,
 } from './model-options.js'
 import { addon, native, nativeSync } from './native/call.js'
 import * as option from './options.js'
 import { type ModelStats, statsOf } from './stats.js'
+import { type Source, type Streamed, type Streaming, streamed } from './stream.js'
 import { type DType, type Float32Tensor, Tensor } from './tensor.js'
 import { chooseLabels } from './weights/labels.js'
 import { matchCheckpoint } from './weights/match.js'
@@ -261,6 +266,54 @@ export class ResNet {
   }
 
   /**
+   * Classifies a stream of images of any length in constant memory: several at a time, as `classify` would each.
+   * @param images Anything to iterate over. An image is taken from it only when there is room, so whoever makes them
+   * should make them when asked.
+   * @returns In the order of the images: `{ input, predictions }`, or `{ input, error }` for one that cannot be read.
+   * A full queue (`maxQueue`) is waited for. Leaving the loop aborts what is under way and closes `images`.
+   * @throws ERR_RESNET_DISPOSED, ERR_RESNET_UNSUPPORTED without a head, ERR_RESNET_INVALID_ARGUMENT for the options; the
+   * signal's reason; what `images` throws.
+   * @example
+   * for await (const { input, predictions, error } of model.classifyStream(paths, { topK: 1 })) {
+   *   console.log(input, error ?? predictions[0].label)
+   * }
+   */
+  classifyStream<Input extends ImageInput>(
+    images: Source<Input>,
+    options?: ClassifyStreamOptions,
+  ): AsyncGenerator<Streamed<Input, { predictions: Prediction[] }>, void, undefined> {
+    const { topK, priority, ...values } = option.readOptions('classifyStream', classifyStreamTable, options)
+    return streamed(
+      this.checkSource('classifyStream', images),
+      this.streaming(values),
+      async (image, signal) => ({
+        predictions: await this.classify(image, { topK, priority, signal }),
+      }),
+    )
+  }
+
+  /**
+   * The pooled features of a stream of images; see `classifyStream`.
+   * @returns `{ input, embedding }` with a tensor [1, D], or `{ input, error }`.
+   * @throws As `classifyStream`, but no head is needed.
+   * @example
+   * for await (const { input, embedding } of model.embedStream(paths)) console.log(input, embedding?.data)
+   */
+  embedStream<Input extends ImageInput>(
+    images: Source<Input>,
+    options?: StreamOptions,
+  ): AsyncGenerator<Streamed<Input, { embedding: Float32Tensor }>, void, undefined> {
+    const { priority, ...values } = option.readOptions('embedStream', streamTable, options)
+    return streamed(
+      this.checkSource('embedStream', images),
+      this.streaming(values),
+      async (image, signal) => ({
+        embedding: await this.embed(image, { priority, signal }),
+      }),
+    )
+  }
+
+  /**
    * Feature maps of stages: 'stem' (after its relu, before the pool), 'layer1', 'layer2', …
    * @returns A float32 tensor [N, C, H, W] per stage, layout 'nchw'.
    * @throws As `embed`; ERR_RESNET_INVALID_ARGUMENT for a stage that the network has not, and for images that differ in
@@ -335,6 +388,22 @@ export class ResNet {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose()
+  }
+
+  private checkSource<T>(method: string, source: Source<T>): Source<T> {
+    const { asyncIterator, iterator } = Symbol
+    const isSource =
+      typeof source === 'object' && source !== null && (asyncIterator in source || iterator in source)
+    if (isSource && !ArrayBuffer.isView(source)) return source
+    throw invalidArgument(
+      `${method}: expected an iterable of images, received ${option.describe(source)}; one image goes into a list`,
+    )
+  }
+
+  /** Two batches for every lane: one that runs and one that is decoded meanwhile. */
+  private streaming({ concurrency, signal }: { concurrency?: number; signal?: AbortSignal }): Streaming {
+    const { lanes, maxBatch } = this.engine.options
+    return { concurrency: concurrency ?? 2 * lanes * maxBatch, signal }
   }
 
   private requestOf(method: 'classify' | 'forward' | 'embed'): Request {
