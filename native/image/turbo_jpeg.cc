@@ -160,7 +160,9 @@ class TurboJpeg::Decoder {
     *region = {0, 0, image.width, image.height};
     const int subsampling = f_.get(handle_, kSubsampling);
     const bool known = subsampling >= 0 && subsampling < int(std::size(kBlocks));
-    if (!known) return Status::okay();
+    // Where scans of a progressive file are missing, blocks are smoothed by their neighbours: those of a region are not
+    // the same.
+    if (!known || f_.get(handle_, kProgressive) != 0) return Status::okay();
     const Extent block{kBlocks[subsampling].width / shrink, kBlocks[subsampling].height / shrink};
     const Region wanted = widened(request_.needed, image, block);
     if (wanted.width == image.width && wanted.height == image.height) return Status::okay();
