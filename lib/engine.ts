@@ -140,7 +140,7 @@ export class Engine {
   }
 
   /** How the program of such a batch runs, step by step; times are those of its last run, 0 before the first. */
-  async explain(kind: Kind, images: number, signal: AbortSignal): Promise<ExplainRow[]> {
+  explain(kind: Kind, images: number, signal: AbortSignal): Promise<ExplainRow[]> {
     const { key, compile } = this.programFor(kind, images)
     return this.programs.use(key, compile, async ({ program }) => program.explain(), signal)
   }

@@ -370,11 +370,11 @@ export class ResNet {
     const values = option.readOptions('explain', explainTable, options)
     const height = option.check('explain', 'height', explainTable.height, values.height)
     const width = option.check('explain', 'width', explainTable.width, values.width)
-    const { batch: images, signal } = values
+    const { batch, signal } = values
     const { engine } = this
     const kind = engine.kindOf({ height, width, dtype: 'float32', layout: 'nchw' }, engine.logits())
-    const call = { method: 'explain', images: 0, priority: 0, signal, inOrder: false }
-    return engine.call(call, (handle) => engine.explain(kind, images, handle.signal))
+    const request = { method: 'explain', images: 0, priority: 0, signal, inOrder: false }
+    return engine.call(request, (call) => engine.explain(kind, batch, call.signal))
   }
 
   /** Which device, instruction set and thread count were chosen, and why. */
