@@ -26,7 +26,8 @@ function overImages(command: Command): Command {
     .addOption(new Option('-d, --device <device>', 'where to run').choices(['auto', 'cpu']))
     .option('-t, --threads <number>', 'CPU threads (default: all that this process may use)', atLeastOne)
     .option('-j, --json', 'one JSON object a line, in the order of the images')
-    .option('-o, --output <file>', 'write the results to a file')
+    .option('-o, --output <file>', 'write the results to a file; JSON lines if it ends in .ndjson or .jsonl')
+    .option('--resume', 'go on with an interrupted run: keep the results in --output, do the other images')
 }
 
 function atLeastOne(text: string): number {
@@ -143,6 +144,12 @@ function noStandardInput(names: string[], command: Command): void {
   }
 }
 
+function resumesAFile({ output, resume }: ImageOptions, command: Command): void {
+  if (resume && output === undefined) {
+    command.error('error: --resume needs --output <file>: the file of the run to go on with.')
+  }
+}
+
 function createProgram(finish: (work: Promise<ExitCode>) => Promise<void>): Command {
   const program = new Command('resnet')
     .description(
@@ -181,13 +188,14 @@ ${exitHelp}`,
 Examples:
   $ resnet classify digit.png
   $ resnet classify photos/ --model resnet50.safetensors --top 1
-  $ resnet classify photos/ --model resnet50.safetensors --json
+  $ resnet classify photos/ --model resnet50.safetensors --output labels.ndjson --resume
   {"file":"photos/cat.jpg","predictions":[{"label":"tabby","index":281,"score":0.62}, …]}
   {"file":"photos/torn.jpg","error":{"code":"ERR_RESNET_IMAGE","message":"…"}}
 ${exitHelp}`,
     )
     .action((names: string[], options: ClassifyOptions, command: Command) => {
       noStandardInput(names, command)
+      resumesAFile(options, command)
       return finish(classify(names, options))
     })
 
@@ -206,6 +214,7 @@ ${exitHelp}`,
     )
     .action((names: string[], options: ImageOptions, command: Command) => {
       noStandardInput(names, command)
+      resumesAFile(options, command)
       return finish(embed(names, options))
     })
 
