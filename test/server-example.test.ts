@@ -141,7 +141,7 @@ test('a client that goes away takes its image out of the queue', async () => {
 
 test('SIGTERM: what is under way is answered, then the process ends by itself', async () => {
   // Nothing runs before the batch is full or the delay is over, so that all requests are waiting when it is asked to stop.
-  const { url, child, over } = await start({ MAX_BATCH: '64', MAX_DELAY_MS: '1000' })
+  const { url, child, over } = await start({ MAX_BATCH: '64', MAX_DELAY_MS: '3000' })
   const requests = Array.from({ length: 30 }, () => post(`${url}/classify`, sample(2)))
   const waiting = async () =>
     ((await (await fetch(`${url}/stats`)).json()) as { queueDepth: number }).queueDepth

@@ -25,6 +25,15 @@ export function createApp(model, options = {}) {
   const stopMetrics = publishMetrics(model, { register })
   app.addHook('onClose', async () => stopMetrics())
 
+  // Once it closes, an answer ends its connection: one that is kept alive would keep the process.
+  let closing = false
+  app.addHook('preClose', async () => {
+    closing = true
+  })
+  app.addHook('onSend', async (_request, reply) => {
+    if (closing) reply.header('connection', 'close')
+  })
+
   // Bodies are images, whatever their type says: the decoder looks at the bytes.
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
