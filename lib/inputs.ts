@@ -23,6 +23,7 @@ interface Turns {
 interface ImageOptions {
   preprocessing: Preprocessing
   autoOrient: boolean
+  jpegScaling: boolean
   limits: ImageLimits
   /** Whether failures name the image's position in the caller's array. */
   indexed: boolean
@@ -151,9 +152,9 @@ export async function imageBatches(
 async function decodeOne(
   image: ImageInput,
   index: number,
-  { preprocessing, autoOrient, limits, indexed, signal }: BatchRunner & ImageOptions,
+  { preprocessing, autoOrient, jpegScaling, limits, indexed, signal }: BatchRunner & ImageOptions,
 ): Promise<PreprocessedImage> {
-  const options = { signal, autoOrient, limits, ...(indexed ? { index } : {}) }
+  const options = { signal, autoOrient, jpegScaling, limits, ...(indexed ? { index } : {}) }
   return preprocess(image, preprocessing, options)
 }
 
