@@ -56,9 +56,12 @@ function runNativeTests() {
   must('Configuring the native tests', 'cmake', [...cuda, '-DRESNET_TESTS=ON', dir], { quiet: true })
   const build = ['--build', dir, '--config', 'Release', '--parallel', String(availableParallelism())]
   must('Building the native tests', 'cmake', build, { quiet: true })
-  const folders = cuda.includes('-DRESNET_CUDA_SIMULATED=ON')
-    ? [['native'], ['cuda', 'kernels'], ['cuda']]
-    : [['native']]
+  const simulated = cuda.includes('-DRESNET_CUDA_SIMULATED=ON')
+  if (simulated) {
+    const check = path.join(root, 'scripts', 'compile-check.mjs')
+    runNativeTest(total, 'compile-check', process.execPath, { args: [check] })
+  }
+  const folders = simulated ? [['native'], ['cuda', 'kernels'], ['cuda']] : [['native']]
   for (const folder of folders) {
     const sources = path.join(root, 'test', ...folder)
     if (!existsSync(sources)) continue

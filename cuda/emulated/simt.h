@@ -308,7 +308,10 @@ class Machine {
     message_ = "no thread can go on:";
     for (const Thread& thread : threads_) {
       if (thread.ended) continue;
-      message_ += " " + nameOf(thread) + " waits in " + waitName(thread.wait);
+      message_.append(" ")
+          .append(nameOf(thread))
+          .append(" waits in ")
+          .append(waitName(thread.wait));
       if (thread.wait != Wait::kBlock) message_ += " mask " + std::to_string(thread.mask);
       message_ += ";";
       if (message_.size() > 400) break;
