@@ -19,7 +19,8 @@ class Network {
  public:
   Network(int height, int width, DType dtype) : dtype_(dtype) {
     last_ = define("pixels", height, width, 3, dtype_);
-    add(StepKind::kInput, "input", InputStep{last_, 0, DType::kFloat32, MemoryLayout::kNchw, {}, {}});
+    add(StepKind::kInput, "input",
+        InputStep{last_, 0, DType::kFloat32, MemoryLayout::kNchw, {}, {}});
     plan.inputs = 1;
   }
 
