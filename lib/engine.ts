@@ -1,4 +1,4 @@
-import type { Binding, Checkpoint, Isa, OutputView, Weights } from '../binding.js'
+import type { Binding, Checkpoint, ExplainRow, Isa, OutputView, Weights } from '../binding.js'
 import { buildNetwork, inputName, logitsName, type Network, pooledName } from './architecture/build.js'
 import type { Architecture } from './architecture/spec.js'
 import type { CallHandle } from './batching/call.js'
@@ -137,6 +137,12 @@ export class Engine {
       })
     }
     await this.programs.use(key, compile, body, signal)
+  }
+
+  /** How the program of such a batch runs, step by step; times are those of its last run, 0 before the first. */
+  explain(kind: Kind, images: number, signal: AbortSignal): Promise<ExplainRow[]> {
+    const { key, compile } = this.programFor(kind, images)
+    return this.programs.use(key, compile, async ({ program }) => program.explain(), signal)
   }
 
   /** Idempotent: refuses calls, waits for those that run, then frees programs, weights and checkpoint. */

@@ -1,3 +1,4 @@
+export type { ExplainRow } from '../binding.js'
 export type { Architecture, ArchitectureOptions, BlockKind, StemKind } from './architecture/spec.js'
 export type { Outcome, Percentiles } from './batching/recorder.js'
 export type { BatchTrace, CallTrace } from './batching/tracing.js'
@@ -10,6 +11,7 @@ export type {
   ClassifyOptions,
   ClassifyStreamOptions,
   CreateOptions,
+  ExplainOptions,
   LoadOptions,
   LoadProgress,
   ModelOptions,

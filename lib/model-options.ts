@@ -32,6 +32,13 @@ export interface WarmupOptions {
   method?: 'classify' | 'forward' | 'embed'
 }
 
+export interface ExplainOptions extends CallOptions {
+  height: number
+  width: number
+  /** Default 1. */
+  batch?: number
+}
+
 export interface ModelOptions {
   /** Default 'auto': the first device that works. */
   device?: Device
@@ -61,6 +68,11 @@ export interface ModelOptions {
   preprocess?: Partial<Omit<Preprocessing, 'source'>>
   /** Turn images as their EXIF orientation says. Default false, as PIL and torchvision. */
   autoOrient?: boolean
+  /**
+   * Decode a JPEG that shrinks to half or less at half its size: quicker for large photographs, and no longer exactly
+   * what PIL makes of them. Default false. Only where libturbojpeg decodes (see `resnet doctor`).
+   */
+  jpegScaling?: boolean
   imageLimits?: Partial<ImageLimits>
   signal?: AbortSignal
 }
@@ -109,6 +121,7 @@ export const modelTable = {
   labels: option.list(text, 1, 1_000_000),
   preprocess: option.value<NonNullable<ModelOptions['preprocess']>>('an object', isObject),
   autoOrient: option.defaulting(option.boolean, false),
+  jpegScaling: option.defaulting(option.boolean, false),
   imageLimits: limits,
   signal: option.signal,
 }
@@ -147,6 +160,13 @@ export const warmupTable = {
   width: option.integer(1, 65_536),
   batches: option.list(option.integer(1, 1024), 1, 64),
   method: option.oneOf('classify', 'forward', 'embed'),
+}
+
+export const explainTable = {
+  ...callTable,
+  height: warmupTable.height,
+  width: warmupTable.width,
+  batch: option.defaulting(option.integer(1, 1024), 1),
 }
 
 export type ModelValues = option.Values<typeof modelTable>

@@ -1,4 +1,4 @@
-import type { Binding, Checkpoint, Isa, Weights } from '../binding.js'
+import type { Binding, Checkpoint, ExplainRow, Isa, Weights } from '../binding.js'
 import { parametersOf } from './architecture/build.js'
 import { architectureNamed } from './architecture/families.js'
 import { type Architecture, type ArchitectureOptions, defineArchitecture } from './architecture/spec.js'
@@ -20,6 +20,8 @@ import {
   classifyStreamTable,
   classifyTable,
   createTable,
+  type ExplainOptions,
+  explainTable,
   type LoadOptions,
   limitsTable,
   loadTable,
@@ -78,11 +80,11 @@ export class ResNet {
   readonly preprocessing: Readonly<Preprocessing>
   private readonly engine: Engine
   private readonly explanation: DeviceExplanation
-  private readonly imageOptions: { autoOrient: boolean; limits: ImageLimits }
+  private readonly imageOptions: { autoOrient: boolean; jpegScaling: boolean; limits: ImageLimits }
 
   private constructor(parts: ModelParts, values: ModelValues) {
     const { architecture, binding, weights, checkpoint, isa } = parts
-    const { maxBatch, maxDelayMs, maxQueue, float32Precision, autoOrient } = values
+    const { maxBatch, maxDelayMs, maxQueue, float32Precision, autoOrient, jpegScaling } = values
     this.architecture = architecture
     this.explanation = parts.explanation
     this.device = this.explanation.device
@@ -93,6 +95,7 @@ export class ResNet {
     )
     this.imageOptions = {
       autoOrient,
+      jpegScaling,
       limits: option.readOptions('imageLimits', limitsTable, values.imageLimits),
     }
     this.engine = new Engine({
@@ -355,6 +358,24 @@ export class ResNet {
     await engine.call({ method: 'warmup', images: 0, priority: 0, signal, inOrder: false }, async (call) => {
       for (const images of batches) await engine.prepare(kind, images, call.signal)
     })
+  }
+
+  /**
+   * How `forward` runs images of this size, step by step: kernel chosen, those refused and why, FLOP and bytes per image,
+   * and the milliseconds of the last such batch (0 before the first).
+   * @throws As `warmup`.
+   * @example
+   * const rows = await model.explain({ height: 224, width: 224 })
+   */
+  async explain(options: ExplainOptions): Promise<ExplainRow[]> {
+    const values = option.readOptions('explain', explainTable, options)
+    const height = option.check('explain', 'height', explainTable.height, values.height)
+    const width = option.check('explain', 'width', explainTable.width, values.width)
+    const { batch, signal } = values
+    const { engine } = this
+    const kind = engine.kindOf({ height, width, dtype: 'float32', layout: 'nchw' }, engine.logits())
+    const request = { method: 'explain', images: 0, priority: 0, signal, inOrder: false }
+    return engine.call(request, (call) => engine.explain(kind, batch, call.signal))
   }
 
   /** Which device, instruction set and thread count were chosen, and why. */

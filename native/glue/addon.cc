@@ -24,11 +24,15 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   const napi_property_descriptor functions[] = {
       exported("cpuInfo", throwing<cpuInfo>),
       exported("counters", throwing<counters>),
+      exported("measureLimits", rejecting<measureLimits>),
       exported("createControl", throwing<createControl>),
       exported("openCheckpoint", rejecting<openCheckpoint>),
       exported("weightsFromCheckpoint", throwing<weightsFromCheckpoint>),
       exported("weightsFromTensors", throwing<weightsFromTensors>),
       exported("weightsFromFormula", throwing<weightsFromFormula>),
+      exported("openJpegLibrary", throwing<openJpegLibrary>),
+      exported("prepareJpeg", rejecting<prepareJpeg>),
+      exported("preparePixels", rejecting<preparePixels>),
       exported("compile", rejecting<compile>),
   };
   napi_define_properties(env, exports, std::size(functions), functions);
