@@ -133,8 +133,9 @@ class Machine {
   const uint64_t* meet(Wait wait, unsigned mask, uint64_t given) {
     const int first = self_->linear & ~31, lane = self_->linear & 31;
     if ((mask >> lane & 1) == 0) {
-      fail("calls " + std::string(waitName(wait)) + " with a mask that lacks its own lane " +
-           std::to_string(lane));
+      fault("calls " + std::string(waitName(wait)) + " with a mask that lacks its own lane " +
+            std::to_string(lane));
+      abandon();
     }
     self_->wait = wait;
     self_->mask = mask;
@@ -143,8 +144,9 @@ class Machine {
       if ((mask >> i & 1) == 0) continue;
       const size_t other = size_t(first) + i;
       if (other >= threads_.size() || threads_[other].ended) {
-        fail("waits in " + std::string(waitName(wait)) + " for lane " + std::to_string(i) +
-             ", which has ended or does not exist");
+        fault("waits in " + std::string(waitName(wait)) + " for lane " + std::to_string(i) +
+              ", which has ended or does not exist");
+        abandon();
       }
       if (threads_[other].wait != wait || threads_[other].mask != mask) {
         suspend();
@@ -297,9 +299,10 @@ class Machine {
            ", " + std::to_string(thread.index.z) + ")";
   }
 
-  // Never returns: the thread is left where it stands.
-  void fail(const std::string& what) {
-    message_ = nameOf(*self_) + " " + what;
+  // To be followed by abandon(), once no string lives on this stack.
+  void fault(const std::string& what) { message_ = nameOf(*self_) + " " + what; }
+  // The thread is left where it stands.
+  [[noreturn]] void abandon() {
     suspend();
     std::abort();
   }
