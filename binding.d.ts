@@ -161,6 +161,14 @@ export interface CpuInfo {
   l2Bytes: number
   l3Bytes: number
 }
+/** A ceiling of this machine. */
+export interface MeasuredLimit {
+  name: string
+  value: number
+  /** 'GFLOP/s float32', 'GFLOP/s bfloat16', 'GOP/s int8' or 'GB/s' (read and written). */
+  unit: string
+  threads: number
+}
 /** For tests and stats(): what is alive in the process. */
 export interface Counters {
   poolThreads: number
@@ -184,6 +192,8 @@ export interface Binding {
   readonly errorCodes: string[]
   cpuInfo(): CpuInfo
   counters(): Counters
+  /** Measures for some seconds on 1 and on `threads` threads of its own. */
+  measureLimits(call: { threads: number; control?: Control }): Promise<MeasuredLimit[]>
   createControl(): Control
   /** Exactly one of path and bytes (copied). Rejects: IO, CORRUPT. */
   openCheckpoint(call: { path?: string; bytes?: Uint8Array; control?: Control }): Promise<CheckpointListing>

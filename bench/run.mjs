@@ -1,20 +1,19 @@
-// npm run bench [-- --only <regexp> --rounds 5 --seconds 3 --no-peers --output <file>]
+// npm run bench [-- --only <regexp> --rounds 5 --seconds 3 --no-peers --output <file> --report <file>]
 //
-// Every trial of trials.mjs in every driver, interleaved round by round (the order turns about), each in a process of
-// its own. The logits of all drivers are compared in the run, with each other and with PyTorch's. Medians over rounds;
-// ratio above 1: ours is better.
-import { execFile } from 'node:child_process'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+// The harness of `resnet bench` over the trials of trials.mjs, beside the peers on the same weights. First every driver's
+// logits are compared with PyTorch's; then come the rounds; a missed bound or a wrong answer ends with status 1.
+import { execFileSync } from 'node:child_process'
+import { mkdirSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { parseArgs, promisify } from 'node:util'
-import { networkFixtures, rule, sampledError } from '../scripts/formula.cjs'
+import { parseArgs } from 'node:util'
+import { rule } from '../scripts/formula.cjs'
 import { ensureBuilt } from '../scripts/setup.mjs'
-import { describeMachine } from './machine.mjs'
 import { installPeers } from './peers.mjs'
-import { drivers, networks, trials } from './trials.mjs'
+import { bounds, drivers, networks, trials } from './trials.mjs'
 
-const execute = promisify(execFile)
+const require = createRequire(import.meta.url)
 const here = path.dirname(fileURLToPath(import.meta.url))
 const cache = path.join(here, '..', '.cache', 'bench')
 const peers = path.join(cache, 'peers')
@@ -26,187 +25,115 @@ const { values: options } = parseArgs({
     seconds: { type: 'string', default: '3' },
     'no-peers': { type: 'boolean', default: false },
     output: { type: 'string' },
+    report: { type: 'string' },
   },
 })
-const rounds = Number(options.rounds)
-const seconds = Number(options.seconds)
-const chosen = trials.filter(({ name }) => new RegExp(options.only).test(name))
 const used = options['no-peers'] ? drivers.slice(0, 1) : drivers
 
-const median = (list) => {
-  const sorted = [...list].sort((a, b) => a - b)
-  return (sorted[(sorted.length - 1) >> 1] + sorted[sorted.length >> 1]) / 2
+ensureBuilt()
+installPeers(
+  peers,
+  used.flatMap((driver) => driver.package ?? []),
+)
+// They are compiled, which they may not have been until now.
+const { nameOf, runTrials } = require('../dist/bench/run.js')
+const { ratioOfMedians, median } = require('../dist/bench/statistics.js')
+const { writeWhole } = require('../dist/bench/results.js')
+const { report } = require('../dist/bench/report.js')
+const { prepareNetwork } = await import('./prepare.mjs')
+
+function withFiles(trial) {
+  const { block: _, ...network } = networks[trial.network]
+  const files = prepareNetwork(cache, trial.network, networks[trial.network])
+  return { ...trial, network: { name: trial.network, ...network, ...files } }
 }
 
-/** One child process. What cannot run says so in the results. */
-async function runOnce(call) {
-  try {
-    const child = path.join(here, 'trial.mjs')
-    const { stdout } = await execute(process.execPath, [child, JSON.stringify(call)], { maxBuffer: 2 ** 26 })
-    return JSON.parse(stdout.trim().split('\n').at(-1))
-  } catch (error) {
-    return {
-      error: String(error.stderr || error.message)
-        .trim()
-        .slice(-2000),
-    }
-  }
-}
-
-function decode(answer) {
-  const bytes = Buffer.from(answer, 'base64')
-  return new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength))
-}
-
-/** Relative distance of two answers; NaN anywhere gives NaN. */
-function distance(ours, theirs) {
-  const worst = ours.reduce((sum, value, i) => {
-    return Math.max(sum, Math.abs(value - theirs[i]))
-  }, 0)
-  return worst / theirs.reduce((largest, value) => Math.max(largest, Math.abs(value)), 0)
-}
-
-function errorAgainstPyTorch(trial, answer) {
-  const { height, width } = networks[trial.network]
-  const row = fixtures.find((fixture) => fixture.name === `${trial.network} ${height}x${width}`)
-  return sampledError(
-    row.tensors.find(({ name }) => name === 'logits'),
-    answer,
-    trial.batch,
+/** 'resnet18 … batch 8, resnet' per answer that is not PyTorch's. */
+function wrongAnswers(list) {
+  const sized = list.filter(({ threads }) => threads === list[0].threads)
+  return sized.flatMap((trial) =>
+    used.flatMap(({ name: driver }) => {
+      const call = JSON.stringify({ trial, driver, peers })
+      const error = Number(execFileSync(process.execPath, [path.join(here, 'check.mjs'), call]))
+      console.log(`${nameOf(trial)}, ${driver}: logits ${error.toExponential(1)} from PyTorch's`)
+      return error <= rule.bound ? [] : [`${nameOf(trial)}, ${driver}: ${error}, bound ${rule.bound}`]
+    }),
   )
 }
 
-function summarise(trial, figure, name, results) {
-  const good = results.filter(({ error }) => !error)
-  if (good.length < results.length) return { driver: name, error: results.find(({ error }) => error).error }
-  const figures = good.map((result) => figure.of(result, trial))
-  const answer = decode(good[0].answer)
-  const { version, settings } = good[0]
-  return {
-    driver: name,
-    version,
-    settings,
-    figure: median(figures),
-    lowest: Math.min(...figures),
-    highest: Math.max(...figures),
-    errorAgainstPyTorch: errorAgainstPyTorch(trial, answer),
-    answer,
-    rounds: good.map(({ answer: _, version: __, settings: ___, ...measured }) => measured),
-  }
-}
-
-function withRatios(rows, figure) {
-  const [ours, ...others] = rows
-  for (const other of others) {
-    if (ours.error || other.error) continue
-    other.ratioOfOurs = figure.better === 'higher' ? ours.figure / other.figure : other.figure / ours.figure
-    other.distanceOfAnswers = distance(ours.answer, other.answer)
-  }
-  return rows.map(({ answer: _, ...row }) => row)
-}
-
-/** Bounds of a trial that our median misses. */
-function missedBounds(trial, [ours]) {
-  if (ours.error) return []
-  return Object.entries(trial.bound ?? {}).flatMap(([key, limit]) => {
-    const value = median(ours.rounds.map((round) => round[key]))
-    return value <= limit ? [] : [`${key} is ${value.toFixed(1)}, expected at most ${limit}`]
-  })
-}
-
-function print(trial, figure, rows, missed) {
-  console.log(`\n${trial.name}`)
+function print({ name, drivers: rows }) {
+  console.log(`\n${name}`)
+  const rates = ({ rounds }) => rounds.map(({ imagesPerSecond }) => imagesPerSecond)
   for (const row of rows) {
-    if (row.error) {
+    if (row.error !== undefined) {
       console.log(`  ${row.driver.padEnd(18)} did not run: ${row.error.split('\n').at(-1)}`)
       continue
     }
-    const spread = `${row.lowest.toFixed(2)} to ${row.highest.toFixed(2)}`
-    const ratio = row.ratioOfOurs ? `  ours is ${row.ratioOfOurs.toFixed(2)} x` : ''
-    const memory = row.rounds[0].peakMb
-      ? `  peak ${median(row.rounds.map((round) => round.peakMb)).toFixed(0)} MB`
-      : ''
-    const error = `  error ${row.errorAgainstPyTorch.toExponential(1)}`
+    const list = rates(row)
+    const spread = `${Math.min(...list).toFixed(1)} to ${Math.max(...list).toFixed(1)}`
+    const ours = row === rows[0] ? '' : `, ours is ${ratioText(ratioOfMedians(list, rates(rows[0])))}`
+    const { loadMs, loadPeakMb, eventLoopP99Ms } = row.rounds[0]
     console.log(
-      `  ${row.driver.padEnd(18)} ${row.figure.toFixed(2)} ${figure.unit} (${spread})${memory}${error}${ratio}`,
+      `  ${row.driver.padEnd(18)} ${median(list).toFixed(1)} images/s (${spread})${ours}; event loop ` +
+        `${eventLoopP99Ms.toFixed(2)} ms, load ${loadMs.toFixed(0)} ms, ${loadPeakMb.toFixed(0)} MB`,
     )
   }
-  for (const sentence of missed) console.log(`  MISSED: ${sentence}`)
 }
 
-function printProgram({ gflopPerImage, isa, kernels }, { figure }) {
-  const list = Object.entries(kernels).map(([name, count]) => `${count} ${name}`)
-  console.log(
-    `  ${isa}, ${(gflopPerImage * figure).toFixed(0)} GFLOP/s of the plan's arithmetic; ${list.join(', ')}`,
-  )
+const ratioText = ({ ratio, low, high }) => `${ratio.toFixed(2)} x (${low.toFixed(2)} to ${high.toFixed(2)})`
+
+function missedBounds({ trials: list }) {
+  return list
+    .filter(({ batch }) => batch === 1)
+    .flatMap(({ name, drivers: [ours] }) =>
+      bounds.flatMap(({ of, most, what }) => {
+        const value = median(ours.rounds.map(of))
+        return value <= most ? [] : [`${name}: ${value.toFixed(1)} ${what}, at most ${most}`]
+      }),
+    )
 }
 
-async function runTrial(trial) {
-  const { figure } = await import(`./kinds/${trial.kind}.mjs`)
-  const network = networks[trial.network]
-  const files = prepareNetwork(cache, trial.network, network)
-  for (const file of Object.values(files)) readFileSync(file)
-  const results = new Map(used.map(({ name }) => [name, []]))
-  for (let round = 0; round < rounds; round++) {
-    for (const driver of round % 2 === 0 ? used : [...used].reverse()) {
-      results.get(driver.name).push(await runOnce({ trial, driver, files, network, seconds, peers }))
-    }
-  }
-  const summaries = used.map(({ name }) => summarise(trial, figure, name, results.get(name)))
-  const rows = withRatios(summaries, figure)
-  const missed = missedBounds(trial, rows)
-  const program = await explainTrial(trial, network)
-  print(trial, figure, rows, missed)
-  if (trial.kind === 'throughput' && !rows[0].error) printProgram(program, rows[0])
-  return { ...trial, unit: figure.unit, missed, program, drivers: rows }
-}
-
-function writeResults(machine, rows) {
-  const slug = machine.cpu
-    .toLowerCase()
-    .replace(/[^a-z0-9]+/g, '-')
-    .replace(/^-|-$/g, '')
-  const file =
-    options.output ?? path.join(here, 'results', `${new Date().toISOString().slice(0, 10)}-${slug}.json`)
-  mkdirSync(path.dirname(file), { recursive: true })
-  writeFileSync(
-    file,
-    `${JSON.stringify({ date: new Date().toISOString(), machine, rounds, seconds, trials: rows }, null, 2)}\n`,
-  )
-  console.log(`\nWritten to ${path.relative(process.cwd(), file)}`)
-}
-
+const chosen = trials.map(withFiles).filter((trial) => new RegExp(options.only).test(nameOf(trial)))
 if (chosen.length === 0) {
-  console.error(
-    `no trial matches /${options.only}/; there are:\n  ${trials.map(({ name }) => name).join('\n  ')}`,
-  )
+  console.error(`no trial matches /${options.only}/`)
   process.exit(2)
 }
-ensureBuilt()
-const fixtures = networkFixtures().rows
-const packages = await Promise.all(
-  used.map(async ({ module }) => (await import(`./drivers/${module}.mjs`)).npmPackage),
-)
-installPeers(peers, packages.filter(Boolean))
-const machine = describeMachine()
-console.log(`${machine.cpu}, ${machine.available} CPUs available, Node ${machine.node}; ${rounds} rounds`)
+const problems = wrongAnswers(chosen)
+const results = await runTrials({
+  trials: chosen,
+  drivers: used.map(({ name }) => name),
+  rounds: Number(options.rounds),
+  seconds: Number(options.seconds),
+  peers,
+  onTrial: print,
+})
+problems.push(...missedBounds(results))
+for (const { name, drivers: rows } of results.trials) {
+  problems.push(
+    ...rows.filter(({ error }) => error).map(({ driver, error }) => `${name}, ${driver}: ${error}`),
+  )
+  // A result names no folder of the machine that it was measured on.
+  for (const row of rows) delete row.settings.considered
+}
+for (const { network } of results.trials) {
+  for (const key of ['checkpoint', 'onnx']) network[key] = path.basename(network[key])
+}
+const { machine, date } = results
 if (machine.loadBefore > machine.available / 2) {
   console.log(
-    `Load average ${machine.loadBefore.toFixed(1)}: other programs are running, the figures will suffer.`,
+    `Load average ${machine.loadBefore.toFixed(1)} at the start: other programs ran, the figures suffer.`,
   )
 }
-const rows = []
-// It writes files from the compiled library, which may have been missing until now.
-const { prepareNetwork } = await import('./prepare.mjs')
-const { explainTrial } = await import('./explain.mjs')
-for (const trial of chosen) rows.push(await runTrial(trial))
-writeResults(machine, rows)
-const wrong = rows.flatMap(({ name, drivers: list }) =>
-  list
-    .filter((row) => row.error || !(row.errorAgainstPyTorch <= rule.bound))
-    .map((row) => `${name}, ${row.driver}`),
-)
-if (wrong.length > 0) {
-  console.error(`failed or outside ${rule.bound} of PyTorch: ${wrong.join('; ')}`)
+const slug = machine.cpu
+  .toLowerCase()
+  .replace(/[^a-z0-9]+/g, '-')
+  .replace(/^-|-$/g, '')
+const output = options.output ?? path.join(here, 'results', `${date.slice(0, 10)}-${slug}.json`)
+mkdirSync(path.dirname(output), { recursive: true })
+await writeWhole(output, `${JSON.stringify(results, null, 2)}\n`)
+console.log(`\nWritten to ${path.relative(process.cwd(), output)}`)
+if (options.report) await writeWhole(options.report, report(results))
+if (problems.length > 0) {
+  console.error(`\nMissed or failed:\n  ${problems.join('\n  ')}`)
   process.exit(1)
 }

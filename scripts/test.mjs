@@ -1,15 +1,17 @@
 // `npm test`: sets up what is missing, then runs the native tests and jest. Ends with what was skipped and why, and
 // the line 'N passed, N failed, N skipped'. Arguments are jest's (path patterns, -t name) and leave the native tests
 // out. With CI=true a skip that this machine's kind does not excuse is a failure.
-import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import path from 'node:path'
+import { cmakeCacheFile, unavailableStatus } from './cuda-toolchain.mjs'
+import { newTotal, runNativeTest } from './native-tests.mjs'
 import { bin, ensureBuilt, must, root, run } from './setup.mjs'
 
 const strict = process.env.CI === 'true'
 const jestArguments = process.argv.slice(2)
-const total = { passed: 0, failed: 0, skipped: [] }
+const total = newTotal()
+const noToolchain = 'the CUDA backend: its toolchain cannot be had'
 
 /** What a skip may name as its reason, and whether this machine really lacks it. */
 const excuses = [
@@ -24,41 +26,50 @@ function cpuHas(flag) {
   return new RegExp(`^flags.*\\b${flag}\\b`, 'm').test(readFileSync('/proc/cpuinfo', 'utf8'))
 }
 
-const excused = (reason) => excuses.some(([pattern, lacks]) => pattern.test(reason) && lacks())
+// A toolchain can be had on any machine with a network, GPU or not.
+const excused = (reason) =>
+  !reason.startsWith(noToolchain) && excuses.some(([pattern, lacks]) => pattern.test(reason) && lacks())
 
-/** Each *_test executable prints 'skipped: <case> (<reason>)' per skip and ends with 'N passed, N failed…'. */
-function runNativeTest(name, file) {
-  const child = spawnSync(file, [], { cwd: root, encoding: 'utf8', maxBuffer: 64 << 20 })
-  const output = `${child.stdout ?? ''}${child.stderr ?? ''}`
-  const count = (word) =>
-    Number(new RegExp(`(\\d+) ${word}`, 'i').exec(output.split('\n').slice(-4).join('\n'))?.[1] ?? 0)
-  const broken = child.status !== 0
-  const failed = broken ? Math.max(1, count('failed')) : 0
-  const passed = count('passed') || (broken ? 0 : 1)
-  const skips = [...output.matchAll(/^skipped:? +(.*)$/gim)].map((match) => `${name}: ${match[1]}`)
-  total.passed += passed
-  total.failed += failed
-  total.skipped.push(...skips)
-  if (broken) process.stdout.write(output)
-  const end = child.signal ? `, ended by ${child.signal}` : broken ? `, status ${child.status}` : ''
-  console.log(
-    `${broken ? 'FAIL' : 'PASS'} ${name} (${passed} passed, ${failed} failed, ${skips.length} skipped${end})`,
-  )
+/**
+ * Builds the CUDA backend. Answers CMake's arguments for building it once more for a simulated device, whose tests need no
+ * GPU; where the toolchain cannot be had, those for leaving it out, and says so in the list of skips.
+ */
+function buildCuda() {
+  const without = ['-DRESNET_CUDA_SIMULATED=OFF']
+  if (process.platform !== 'linux' || process.arch !== 'x64') {
+    total.skipped.push('the CUDA backend: Linux only, on x64')
+    return without
+  }
+  console.log('')
+  const status = run(process.execPath, [path.join(root, 'scripts', 'build-cuda.mjs')])
+  if (status === 0) return ['-C', cmakeCacheFile, '-DRESNET_CUDA_SIMULATED=ON']
+  if (status === unavailableStatus) total.skipped.push(`${noToolchain} (see above)`)
+  else total.failed += 1
+  return without
 }
 
 /** Built beside the addon, from the same libraries, in the build folder that building the addon has configured. */
 function runNativeTests() {
   const dir = path.join(root, 'build')
+  const cuda = buildCuda()
   console.log('\nBuilding the native tests …')
-  must('Configuring the native tests', 'cmake', ['-DRESNET_TESTS=ON', dir], { quiet: true })
+  must('Configuring the native tests', 'cmake', [...cuda, '-DRESNET_TESTS=ON', dir], { quiet: true })
   const build = ['--build', dir, '--config', 'Release', '--parallel', String(availableParallelism())]
   must('Building the native tests', 'cmake', build, { quiet: true })
-  const sources = readdirSync(path.join(root, 'test', 'native')).filter((file) => file.endsWith('_test.cc'))
-  for (const name of sources.map((file) => file.slice(0, -'.cc'.length))) {
-    runNativeTest(
-      name,
-      path.join(dir, 'test', 'native', process.platform === 'win32' ? `Release/${name}.exe` : name),
-    )
+  const simulated = cuda.includes('-DRESNET_CUDA_SIMULATED=ON')
+  if (simulated) {
+    const check = path.join(root, 'scripts', 'compile-check.mjs')
+    runNativeTest(total, 'compile-check', process.execPath, { args: [check] })
+  }
+  const folders = simulated ? [['native'], ['cuda', 'kernels'], ['cuda']] : [['native']]
+  for (const folder of folders) {
+    const sources = path.join(root, 'test', ...folder)
+    if (!existsSync(sources)) continue
+    const names = readdirSync(sources).filter((file) => file.endsWith('_test.cc'))
+    for (const name of names.map((file) => file.slice(0, -'.cc'.length))) {
+      const program = process.platform === 'win32' ? `Release/${name}.exe` : name
+      runNativeTest(total, name, path.join(dir, 'test', folder[0], program))
+    }
   }
 }
 

@@ -26,6 +26,29 @@ struct ConvolutionShape {
   bool operator==(const ConvolutionShape&) const = default;
 };
 
+// "conv n1 c64 h56 w56 k64 r3 s3 stride2x2 pad1x1 ... float16": one line, different for different shapes.
+std::string shapeText(const ConvolutionShape& shape);
+
+// The names under which the tensors of a graph are bound, in the graph's JSON too.
+enum ConvolutionUid : int64_t {
+  kInputUid = 1,
+  kWeightUid,
+  kBiasUid,
+  kResidualUid,
+  kOutputUid,
+};
+
+// One shape is stated in two forms, because cuDNN keeps different engines for them. kPrecompiled adds
+// the residual before the bias, the form of the kernels that cuDNN carries; kGeneric adds it after, or
+// without a residual swaps the operands, which only engines compiled at run time take.
+enum class GraphForm { kPrecompiled, kGeneric };
+
+// The operation graph as cudnn_frontend's JSON. Needs neither cuDNN nor a device.
+Result<std::string> convolutionGraph(const ConvolutionShape& shape, GraphForm form);
+
+// Of cudnn_frontend, as 11800: part of what a cached engine depends on.
+int cudnnFrontendVersion();
+
 struct ConvolutionBuffers {
   const void* input = nullptr;
   const void* weight = nullptr;
@@ -66,7 +89,13 @@ class CudnnContext {
       const ConvolutionShape& shape, const std::string& bytes) = 0;
 };
 
-// The loaded cuDNN: opened by name once per process. kUnavailable says what was tried and why it failed.
+// The loaded cuDNN: opened by name once per process, never closed. kUnavailable says what was tried and
+// why it failed. Tried in this order, and in a folder as F, F/lib, F/lib64, F/nvidia/cudnn/lib (the
+// site-packages of Python) and F/lib/python3*/site-packages/nvidia/cudnn/lib (an environment of it):
+//   1. RESNET_CUDNN, the path of the file; when set nothing else is tried
+//   2. the folders of RESNET_CUDNN_DIR, separated by colons
+//   3. libcudnn.so.9 by the loader's own rules (LD_LIBRARY_PATH, its cache, the system's folders)
+//   4. the folders of CUDNN_PATH, CUDNN_HOME, VIRTUAL_ENV and CONDA_PREFIX, then /usr/local/cuda
 struct CudnnLibrary {
   std::string path;
   size_t version = 0;  // 92400

@@ -1,10 +1,17 @@
 // How a kernel is launched: by CUDA, or, where the same file is compiled by a host compiler for the
-// proofs without a device, by the emulator. No kernel uses <<<>>> itself.
+// proofs without a device, by the emulator. No kernel uses <<<>>> itself, nor `extern __shared__`.
 #pragma once
 
 #include <cuda_runtime.h>
 
 #ifdef __CUDACC__
+
+#define RESNET_UNROLL _Pragma("unroll")
+// Shared memory of a fixed size, and that whose size the launch gives; `name` points to `type`.
+#define RESNET_SHARED(type, name, count) __shared__ type name[count]
+#define RESNET_SHARED_DYNAMIC(type, name)                         \
+  extern __shared__ __align__(16) unsigned char resnetDynamic_[]; \
+  type* const name = reinterpret_cast<type*>(resnetDynamic_)
 
 namespace resnet::cuda {
 

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 
 #include "core/json.h"
 
@@ -103,6 +104,39 @@ Result<FoldedConv> foldConv(const ConvStep& step, int channels, const Weights& w
   folded.scale = rounded(norm.scale);
   folded.shift = rounded(norm.shift);
   return folded;
+}
+
+std::string packingKey(const std::string& form, const ConvStep& step, int channels) {
+  std::string key = form;
+  auto add = [&key](const std::string& part) {
+    key += '\n';
+    key += part;
+  };
+  for (int number : {step.k, channels, step.groups, step.kernel.h, step.kernel.w}) {
+    add(std::to_string(number));
+  }
+  add(step.weight);
+  add(step.bias);
+  if (step.norm) {
+    add(step.norm->weight);
+    add(step.norm->bias);
+    add(step.norm->mean);
+    add(step.norm->var);
+    uint64_t bits;
+    std::memcpy(&bits, &step.norm->eps, sizeof bits);
+    add(std::to_string(bits));
+  }
+  return key;
+}
+
+ConvStep asConv(const LinearStep& step) {
+  ConvStep conv;
+  conv.input = step.input;
+  conv.output = step.output;
+  conv.k = step.k;
+  conv.weight = step.weight;
+  conv.bias = step.bias;
+  return conv;
 }
 
 }  // namespace resnet

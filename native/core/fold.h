@@ -1,6 +1,7 @@
 // Reads a conv or norm step's parameters and folds them: what every packing starts from.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "core/plan.h"
@@ -21,5 +22,11 @@ struct FoldedNorm {
 //   double, rounded once)
 Result<FoldedConv> foldConv(const ConvStep& step, int channels, const Weights& weights);
 Result<FoldedNorm> foldNorm(const NormNames& norm, int channels, const Weights& weights);
+
+// Names everything that packing a conv step reads; `form` names the packed layout and its device.
+std::string packingKey(const std::string& form, const ConvStep& step, int channels);
+
+// A linear step is a 1x1 convolution of a 1x1 map without a norm.
+ConvStep asConv(const LinearStep& step);
 
 }  // namespace resnet

@@ -23,7 +23,9 @@ inline constexpr ValueId kNoValue = -1;
 struct ValueInfo {
   std::string name;
   int h = 1, w = 1, c = 1;
-  DType dtype = DType::kFloat32;  // kInt32 only for the indices of topK
+  // kInt32 only for the indices of topK. A step's floats have one dtype; what conv and linear write
+  // may be float32 instead.
+  DType dtype = DType::kFloat32;
 };
 
 enum class MemoryLayout { kNchw, kNhwc };
@@ -156,6 +158,9 @@ inline constexpr int64_t kMaxElements = (int64_t{1} << 31) - 1;
 // the step (conv and pool output sizes, channel and group divisibility, residual of the output's shape),
 // no overflow in any size. The only validation there is: backends assert. kInvalidArgument, at() the step.
 Result<Plan> parsePlan(std::string_view json);
+
+// The text that parsePlan reads, of a valid plan: parsing it gives the same plan.
+std::string writePlan(const Plan& plan);
 
 // The second half of parsePlan, for plans built in C++.
 Status checkPlan(const Plan& plan);

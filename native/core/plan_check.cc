@@ -39,6 +39,7 @@ class PlanChecker {
     RESNET_RETURN_IF_ERROR(indexParameters());
     for (const Step& step : plan_.steps) {
       step_ = &step;
+      stepDType_.reset();
       Status status = checkStep();
       if (!status.ok()) return std::move(status).at(step.name);
     }
@@ -125,17 +126,34 @@ class PlanChecker {
                      std::to_string(int64_t(plan_.values.size()) - 1) + ", got " +
                      std::to_string(id));
   }
-  Status reads(const char* field, ValueId id) const {
+  Status reads(const char* field, ValueId id) {
     RESNET_RETURN_IF_ERROR(checkId(field, id));
     if (!written_[size_t(id)])
       return stepFault(std::string("field '") + field + "' reads " + valueText(id) +
                        ", which no earlier step has written");
-    if (plan_.values[size_t(id)].dtype != DType::kFloat32 && step_->kind != StepKind::kOutput)
-      return stepFault(std::string("field '") + field + "' must be a float32 value, got " +
-                       valueText(id) + " of " + dtypeName(plan_.values[size_t(id)].dtype));
+    if (step_->kind == StepKind::kOutput) return Status::okay();
+    const DType dtype = plan_.values[size_t(id)].dtype;
+    if (!isFloat(dtype))
+      return stepFault(std::string("field '") + field +
+                       "' must be a float32, float16 or bfloat16 value, got " + valueText(id) +
+                       " of " + dtypeName(dtype));
+    if (stepDType_ && *stepDType_ != dtype)
+      return stepFault(std::string("field '") + field + "' must be " + dtypeName(*stepDType_) +
+                       " as the step's first input, got " + valueText(id) + " of " +
+                       dtypeName(dtype));
+    stepDType_ = dtype;
     return Status::okay();
   }
-  Status writes(const char* field, ValueId id, const Shape& shape, DType dtype = DType::kFloat32) {
+  // A step computes in its inputs' dtype; only what a convolution sums may stay float32.
+  bool mayWrite(DType dtype) const {
+    if (!isFloat(dtype)) return false;
+    if (!stepDType_ || *stepDType_ == dtype) return true;
+    return dtype == DType::kFloat32 &&
+           (step_->kind == StepKind::kConv || step_->kind == StepKind::kLinear);
+  }
+  // `only`: the one dtype admitted, for the indices of topK.
+  Status writes(const char* field, ValueId id, const Shape& shape,
+                std::optional<DType> only = std::nullopt) {
     RESNET_RETURN_IF_ERROR(checkId(field, id));
     if (written_[size_t(id)])
       return stepFault(std::string("field '") + field + "' writes " + valueText(id) +
@@ -143,9 +161,11 @@ class PlanChecker {
     if (!(shapeOf(id) == shape))
       return stepFault(std::string("field '") + field + "': " + valueText(id) +
                        " must have shape " + shapeText(shape) + ", got " + shapeText(shapeOf(id)));
-    if (plan_.values[size_t(id)].dtype != dtype)
+    const DType dtype = plan_.values[size_t(id)].dtype;
+    if (only ? dtype != *only : !mayWrite(dtype))
       return stepFault(std::string("field '") + field + "': " + valueText(id) + " must be " +
-                       dtypeName(dtype) + ", got " + dtypeName(plan_.values[size_t(id)].dtype));
+                       dtypeName(only ? *only : stepDType_.value_or(DType::kFloat32)) + ", got " +
+                       dtypeName(dtype));
     written_[size_t(id)] = true;
     return Status::okay();
   }
@@ -354,6 +374,7 @@ class PlanChecker {
 
   const Plan& plan_;
   const Step* step_ = nullptr;
+  std::optional<DType> stepDType_;  // of the first value that the step reads
   std::vector<bool> written_, inputSeen_, outputSeen_, parameterRead_;
   std::unordered_map<std::string_view, size_t> parameters_;
 };

@@ -336,7 +336,10 @@ Result<ValueInfo> readValue(const Value& value, size_t index) {
   info.h = shape[0];
   info.w = shape[1];
   info.c = shape[2];
-  info.dtype = f.word<DType>("dtype", {{"float32", DType::kFloat32}, {"int32", DType::kInt32}});
+  info.dtype = f.word<DType>("dtype", {{"float32", DType::kFloat32},
+                                       {"float16", DType::kFloat16},
+                                       {"bfloat16", DType::kBFloat16},
+                                       {"int32", DType::kInt32}});
   RESNET_RETURN_IF_ERROR(f.finish());
   return info;
 }

@@ -19,6 +19,13 @@ class Compiler {
         plan_(program.plan_) {}
 
   Status run() {
+    for (const ValueInfo& value : plan_.values) {
+      if (value.dtype != DType::kFloat32 && value.dtype != DType::kInt32)
+        return Status::error(Code::kUnsupported,
+                             std::string("the CPU computes in float32, value '") + value.name +
+                                 "' of the plan is " + dtypeName(value.dtype) +
+                                 "; use dtype 'float32' or a CUDA device");
+    }
     program_.phases_ = planPhases(plan_, program_.maxBatch_);
     program_.steps_.resize(plan_.steps.size());
     program_.milliseconds_ = std::vector<std::atomic<float>>(plan_.steps.size());

@@ -24,6 +24,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   const napi_property_descriptor functions[] = {
       exported("cpuInfo", throwing<cpuInfo>),
       exported("counters", throwing<counters>),
+      exported("measureLimits", rejecting<measureLimits>),
       exported("createControl", throwing<createControl>),
       exported("openCheckpoint", rejecting<openCheckpoint>),
       exported("weightsFromCheckpoint", throwing<weightsFromCheckpoint>),

@@ -7,6 +7,7 @@ namespace resnet::glue {
 
 Result<Napi::Value> cpuInfo(const Napi::CallbackInfo& info);
 Result<Napi::Value> counters(const Napi::CallbackInfo& info);
+Result<Napi::Value> measureLimits(const Napi::CallbackInfo& info);
 Result<Napi::Value> createControl(const Napi::CallbackInfo& info);
 Result<Napi::Value> openCheckpoint(const Napi::CallbackInfo& info);
 Result<Napi::Value> weightsFromCheckpoint(const Napi::CallbackInfo& info);

@@ -66,6 +66,18 @@ TEST("plan: every step kind is read as written") {
   CHECK(stepOutputs(plan.steps[11]) == (std::vector<ValueId>{11, 12}));
 }
 
+TEST("plan: float16 values, and what a linear step sums in float32") {
+  std::string text = kPlan;
+  for (const char* name :
+       {"pixels", "stem", "maxed", "grouped", "normed", "summed", "active", "averaged", "pooled"}) {
+    const size_t at = text.find("float32", text.find(std::string("\"name\":\"") + name + "\""));
+    text.replace(at, 7, "float16");
+  }
+  const auto plan = parsePlan(text);
+  CHECK_EQ(plan.ok() ? std::string() : plan.status().message, std::string());
+  if (plan.ok()) CHECK(plan.value().values[8].dtype == DType::kFloat16);
+}
+
 struct Fault {
   const char *from, *to;
   const char* message;
@@ -95,8 +107,11 @@ const Fault kFaults[] = {
     {"\"shape\":[9,7,3]", "\"shape\":[9,4294967305,3]", "three integers"},
     {"\"shape\":[9,7,3]", "\"shape\":[65536,8192,1]", "has more than 2147483647 elements"},
     {"{\"name\":\"pixels\"", "{\"id\":0,\"name\":\"pixels\"", "value 0: unknown field \"id\""},
-    {"\"shape\":[9,7,3],\"dtype\":\"float32\"", "\"shape\":[9,7,3],\"dtype\":\"float16\"",
-     "field 'dtype' must be 'float32' or 'int32', got \"float16\""},
+    {"\"shape\":[9,7,3],\"dtype\":\"float32\"", "\"shape\":[9,7,3],\"dtype\":\"float64\"",
+     "field 'dtype' must be 'float32' or 'float16' or 'bfloat16' or 'int32', got \"float64\""},
+    {"\"name\":\"stem\",\"shape\":[5,4,8],\"dtype\":\"float32\"",
+     "\"name\":\"stem\",\"shape\":[5,4,8],\"dtype\":\"float16\"",
+     "value 1 (\"stem\") must be float32, got float16", "conv1"},
     {"\"shape\":[9,7,3],\"dtype\":\"float32\"", "\"shape\":[9,7,3],\"dtype\":\"int32\"",
      "value 0 (\"pixels\") must be float32, got int32", "input"},
     {"\"dtype\":\"int32\"}]",

@@ -198,7 +198,7 @@ void DirectKernel::run(const Work& work) const noexcept {
   args.yBlockPitch = ptrdiff_t(out_.blockPitch());
   args.residualBlockPitch = ptrdiff_t(residualLayout_.blockPitch());
   args.relu = relu_;
-  const float* shifts = packed_->data + plan_.weightFloats;
+  const float* shifts = packedFloats(*packed_) + plan_.weightFloats;
   const int chunk = std::max(1, int(kChunkBytes / std::max(1.0, tileBytes)));
   for (int t0 = share.tiles.begin; t0 < share.tiles.end; t0 += chunk) {
     const int t1 = std::min(t0 + chunk, share.tiles.end);
@@ -206,7 +206,7 @@ void DirectKernel::run(const Work& work) const noexcept {
       const Panel& panel = plan_.panels[p];
       args.steps = steps_.data() + size_t(panel.firstBlock) * taps_;
       args.stepCount = in_.thin ? taps_ : panel.blocks * taps_;
-      args.w = packed_->data + panel.offset;
+      args.w = packedFloats(*packed_) + panel.offset;
       args.shift = shifts + size_t(p) * n;
       args.blocks = panel.outputBlocks;
       const size_t block = size_t(p) * (n / kBlock);

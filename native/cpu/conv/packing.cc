@@ -1,35 +1,11 @@
 #include "cpu/conv/packing.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "cpu/layout.h"
 #include "cpu/memory.h"
 
 namespace resnet::cpu {
-std::string packingKey(const std::string& form, const ConvStep& step, int channels) {
-  std::string key = form;
-  auto add = [&key](const std::string& part) {
-    key += '\n';
-    key += part;
-  };
-  for (int number : {step.k, channels, step.groups, step.kernel.h, step.kernel.w}) {
-    add(std::to_string(number));
-  }
-  add(step.weight);
-  add(step.bias);
-  if (step.norm) {
-    add(step.norm->weight);
-    add(step.norm->bias);
-    add(step.norm->mean);
-    add(step.norm->var);
-    uint64_t bits;
-    std::memcpy(&bits, &step.norm->eps, sizeof bits);
-    add(std::to_string(bits));
-  }
-  return key;
-}
-
 Result<std::shared_ptr<const PackedBuffer>> packOnce(const Weights& weights, const std::string& key,
                                                      size_t floats,
                                                      const std::function<Status(float*)>& fill) {

@@ -11,8 +11,9 @@
 
 namespace resnet::cpu {
 
-// Names everything that packing a conv step reads; `form` names the packed layout.
-std::string packingKey(const std::string& form, const ConvStep& step, int channels);
+inline const float* packedFloats(const PackedBuffer& packed) {
+  return static_cast<const float*>(packed.data);
+}
 
 // The buffer stored under `key`, or a new zero-filled one of `floats` floats that `fill` writes.
 Result<std::shared_ptr<const PackedBuffer>> packOnce(const Weights& weights, const std::string& key,

@@ -192,7 +192,7 @@ void WinogradKernel<m>::multiply(const float* v, int tiles, int panel, float* pr
   args.yBlockPitch = ptrdiff_t(tiles) * kBlock;
   args.blocks = n / kBlock;
   for (int f = 0; f < kValues; ++f) {
-    args.w = packed_->data + panel * panelFloats_ + size_t(f) * in_.blocks() * kBlock * n;
+    args.w = packedFloats(*packed_) + panel * panelFloats_ + size_t(f) * in_.blocks() * kBlock * n;
     for (int part = 0; part < parts; ++part) {
       const Range r = shareOf(tiles, part, parts);
       const size_t row = size_t(r.begin) * kBlock;
@@ -209,7 +209,7 @@ void WinogradKernel<m>::transformOutput(const Work& work, Range tiles, int panel
   const int count = tiles.end - tiles.begin;
   const int perPanel = kernels_.panel / kBlock, firstBlock = panel * perPanel;
   const int blocks = std::min(perPanel, out_.blocks() - firstBlock);
-  const float* shifts = packed_->data + panels_ * panelFloats_;
+  const float* shifts = packedFloats(*packed_) + panels_ * panelFloats_;
   WinogradOutput args;
   args.pitch = ptrdiff_t(productPitch(count));
   args.yRowPitch = ptrdiff_t(out_.rowPitch());

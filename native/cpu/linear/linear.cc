@@ -13,17 +13,6 @@
 namespace resnet::cpu {
 namespace {
 
-// A linear step is a 1x1 convolution of a 1x1 map without a norm.
-ConvStep asConv(const LinearStep& step) {
-  ConvStep conv;
-  conv.input = step.input;
-  conv.output = step.output;
-  conv.k = step.k;
-  conv.weight = step.weight;
-  conv.bias = step.bias;
-  return conv;
-}
-
 class LinearKernel final : public Kernel {
  public:
   LinearKernel(const MakeContext& context, const LinearStep& step, PanelPlan plan,
@@ -76,8 +65,8 @@ void LinearKernel::run(const Work& work) const noexcept {
   args.y0 = work.scratch;
   args.yBlockPitch = ptrdiff_t(rows) * kBlock;
   for (int p = share.panels.begin; p < share.panels.end; ++p) {
-    args.w = packed_->data + plan_.panels[p].offset;
-    args.shift = packed_->data + plan_.weightFloats + size_t(p) * n;
+    args.w = packedFloats(*packed_) + plan_.panels[p].offset;
+    args.shift = packedFloats(*packed_) + plan_.weightFloats + size_t(p) * n;
     args.blocks = plan_.panels[p].outputBlocks;
     for (int t = share.tiles.begin; t < share.tiles.end; ++t) {
       const Range images = shareOf(work.images, t, tiles);

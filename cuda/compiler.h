@@ -1,0 +1,69 @@
+// Plan to CudaProgram, in three passes: an engine for every convolution, a place in the arena for
+// every value and workspace, operations for every step.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cuda/cudnn/choose.h"
+#include "cuda/packing.h"
+#include "cuda/program.h"
+
+namespace resnet::cuda {
+
+class Compiler {
+ public:
+  // `program` has its plan, device, options and cuDNN context.
+  Compiler(CudaProgram& program, const Weights& weights, const Control& control);
+  Status run();
+
+ private:
+  // A convolution as it will run. Equal shapes of a plan share an engine and its race.
+  struct Engine {
+    ConvolutionShape shape;
+    std::shared_ptr<const ConvolutionEngine> engine;
+    Choice choice;
+  };
+
+  Status prepareChoices();
+  Status chooseEngines();
+  Result<Engine> chooseEngine(const ConvStep& step);
+  Result<Engine> engineFor(const ConvolutionShape& shape);
+  ConvolutionShape shapeOf(const ConvStep& step, bool joinGroups) const;
+  void placeValues();
+
+  Status lower(int s);
+  Status lower(int s, const ConvStep& step);
+  Status lower(int s, const PoolStep& step);
+  Status lower(int s, const AffineStep& step);
+  Status lower(int s, const InputStep& step);
+  void lower(int s, const OutputStep& step);
+
+  Status keepFloats(const std::string& key, const std::vector<float>& floats, const float*& data);
+  void keep(std::shared_ptr<const PackedBuffer> buffer);
+
+  // A value's memory in any arena.
+  struct Place;
+  Place place(ValueId v) const;
+  // kernel(views of `values` in order, stream) becomes the step's operation.
+  template <typename Kernel>
+  void addKernel(int s, const std::vector<ValueId>& values, const char* name, Kernel kernel);
+
+  CudaProgram& program_;
+  const Weights& weights_;
+  const Control& control_;
+  const Plan& plan_;
+  Device& device_;
+  std::optional<EngineCache> cache_;
+  ChooseOptions chooseOptions_;
+  Stream raceStream_;
+  std::vector<View> views_;         // of all images; data is null
+  std::vector<size_t> offsets_;     // of values in the arena
+  std::vector<size_t> workspaces_;  // offsets of the steps' workspaces
+  std::vector<Engine> distinct_;
+  std::vector<Engine> engines_;  // by step
+};
+
+}  // namespace resnet::cuda

@@ -1,0 +1,47 @@
+import { type Interval, ratioOfMedians } from './statistics.js'
+import type { Measured, Results } from './types.js'
+
+/** Figures that are compared, and whether more is better. */
+export const figures = {
+  'images/s': { of: (round: Measured) => round.imagesPerSecond, higherIsBetter: true },
+  'p50 ms': { of: (round: Measured) => round.latencyMs.p50, higherIsBetter: false },
+  'p99 ms': { of: (round: Measured) => round.latencyMs.p99, higherIsBetter: false },
+  'CPU ms/image': { of: (round: Measured) => round.cpuMsPerImage, higherIsBetter: false },
+  'load ms': { of: (round: Measured) => round.loadMs, higherIsBetter: false },
+  'peak MB': { of: (round: Measured) => round.peakMb, higherIsBetter: false },
+} as const
+export type Figure = keyof typeof figures
+
+export interface Comparison extends Interval {
+  trial: string
+  driver: string
+  figure: Figure
+  /** 'too few rounds': an interval needs at least 4 of each. */
+  verdict: 'better' | 'worse' | 'no difference shown' | 'too few rounds'
+}
+
+const fewestRounds = 4
+
+/** The second result against the first: b over a, for every trial and driver that both have. */
+export function compare(a: Results, b: Results): Comparison[] {
+  return a.trials.flatMap((trial) => {
+    const other = b.trials.find(({ name }) => name === trial.name)
+    return trial.drivers.flatMap(({ driver, rounds }) => {
+      const theirs = other?.drivers.find((result) => result.driver === driver)?.rounds ?? []
+      if (rounds.length === 0 || theirs.length === 0) return []
+      return (Object.keys(figures) as Figure[]).map((figure): Comparison => {
+        const { of, higherIsBetter } = figures[figure]
+        const interval = ratioOfMedians(rounds.map(of), theirs.map(of))
+        const enough = Math.min(rounds.length, theirs.length) >= fewestRounds
+        const verdict = enough ? judge(interval, higherIsBetter) : 'too few rounds'
+        return { trial: trial.name, driver, figure, ...interval, verdict }
+      })
+    })
+  })
+}
+
+function judge({ low, high }: Interval, higherIsBetter: boolean): Comparison['verdict'] {
+  if (low > 1) return higherIsBetter ? 'better' : 'worse'
+  if (high < 1) return higherIsBetter ? 'worse' : 'better'
+  return 'no difference shown'
+}

@@ -1,0 +1,169 @@
+import { createRequire } from 'node:module'
+import path from 'node:path'
+import { ResNetError } from '../errors.js'
+import { type Chart, chartsOf, legendLine, threadsText } from './charts.js'
+import { figures } from './compare.js'
+import { median } from './statistics.js'
+import type { Results, TrialResult } from './types.js'
+
+/** What of echarts is used here. */
+interface ECharts {
+  init(element: null, theme: string | undefined, options: object): Drawing
+}
+interface Drawing {
+  setOption(option: object): void
+  renderToSVGString(): string
+  dispose(): void
+}
+
+const width = 860
+const height = 420
+
+/**
+ * One HTML file that needs nothing else: charts as SVG, for light and dark, and every number in tables.
+ * @throws ERR_RESNET_UNAVAILABLE when echarts, which draws, is not installed.
+ */
+export function report(results: Results): string {
+  const { machine, date, rounds, seconds } = results
+  const echarts = loadECharts()
+  const charts = chartsOf(results).map((chart) => figure(echarts, chart))
+  const facts: [string, string][] = [
+    ['processor', `${machine.cpu}, ${machine.available} of ${machine.cpus} CPUs available, ${machine.isa}`],
+    ['memory', `${machine.memoryGb} GB`],
+    ['system', `${machine.platform}, kernel ${machine.kernel}, Node.js ${machine.node}`],
+    [
+      'clock',
+      machine.clockMhz === undefined ? 'not readable' : `${Math.round(machine.clockMhz)} MHz when it began`,
+    ],
+    [
+      'measured',
+      `${date}; ${rounds} rounds of ${seconds} s, each in a process of its own, drivers interleaved`,
+    ],
+    ['load before', `${machine.loadBefore.toFixed(2)} runnable processes`],
+  ]
+  return `<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>resnet bench: ${escaped(machine.cpu)}</title>
+<style>${style}</style>
+<main>
+<h1>resnet bench</h1>
+<table class="facts">${facts.map(([name, value]) => `<tr><th>${name}</th><td>${escaped(value)}</td></tr>`).join('')}</table>
+${charts.join('\n')}
+<h2>All figures</h2>
+<p>Medians of the rounds, lowest and highest in small print.</p>
+${trialTable(results.trials)}
+${limitTable(results)}
+${layerTables(results)}
+</main>
+</html>
+`
+}
+
+function loadECharts(): ECharts {
+  // From the project of the caller first: it is no dependency of this package.
+  for (const from of [path.join(process.cwd(), 'package.json'), __filename]) {
+    try {
+      return createRequire(from)('echarts') as ECharts
+    } catch {
+      // The next place; what is found nowhere is the error below.
+    }
+  }
+  throw new ResNetError(
+    'ERR_RESNET_UNAVAILABLE',
+    'bench: the report is drawn by echarts, which is not installed; npm install echarts, then resnet bench report again',
+  )
+}
+
+function figure(echarts: ECharts, { title, caption, option, legend }: Chart): string {
+  const drawn = (['light', 'dark'] as const).map((scheme) => {
+    const theme = scheme === 'dark' ? 'dark' : undefined
+    const chart = echarts.init(null, theme, {
+      renderer: 'svg',
+      ssr: true,
+      width,
+      height: height + legend * legendLine,
+    })
+    chart.setOption({ ...option, backgroundColor: 'transparent', animation: false })
+    const svg = chart.renderToSVGString()
+    chart.dispose()
+    return `<div class="${scheme}" role="img" aria-label="${escaped(title)}">${svg}</div>`
+  })
+  return `<h2>${escaped(title)}</h2>\n<figure>${drawn.join('')}<figcaption>${escaped(caption)}</figcaption></figure>`
+}
+
+function trialTable(trials: readonly TrialResult[]): string {
+  const names = Object.keys(figures) as (keyof typeof figures)[]
+  const rows = trials.flatMap(({ name, drivers }) =>
+    drivers.map(({ driver, rounds, error }) => {
+      const cells =
+        error === undefined
+          ? names.map((figure) => cell(rounds.map(figures[figure].of))).join('')
+          : `<td colspan="${names.length}">did not run: ${escaped(error.split('\n').at(-1) ?? '')}</td>`
+      return `<tr><td>${escaped(name)}</td><td>${escaped(driver)}</td>${cells}</tr>`
+    }),
+  )
+  const head = ['trial', 'driver', ...names].map((name) => `<th>${name}</th>`).join('')
+  return `<div class="wide"><table><tr>${head}</tr>${rows.join('')}</table></div>`
+}
+
+function cell(values: readonly number[]): string {
+  const spread = `${number(Math.min(...values))}–${number(Math.max(...values))}`
+  return `<td class="number">${number(median(values))} <small>${spread}</small></td>`
+}
+
+function limitTable({ limits = [] }: Results): string {
+  if (limits.length === 0) return ''
+  const rows = limits.map(
+    ({ name, value, unit, threads }) =>
+      `<tr><td>${escaped(name)}</td><td class="number">${threads}</td><td class="number">${number(value)}</td>` +
+      `<td>${escaped(unit)}</td></tr>`,
+  )
+  return `<h2>Limits of this machine</h2><table><tr><th>what</th><th>threads</th><th>rate</th><th></th></tr>${rows.join('')}</table>`
+}
+
+function layerTables({ layers = [] }: Results): string {
+  return layers
+    .map(({ network, batch, threads, rows }) => {
+      const body = rows.map(
+        ({ step, implementation, milliseconds, gflops, gigabytesPerSecond, bound }) =>
+          `<tr><td>${escaped(step)}</td><td>${escaped(implementation)}</td>` +
+          [milliseconds, gflops, gigabytesPerSecond]
+            .map((value) => `<td class="number">${number(value)}</td>`)
+            .join('') +
+          `<td class="number">${bound === undefined ? '' : `${Math.round(bound * 100)} %`}</td></tr>`,
+      )
+      return (
+        `<h2>Steps of ${escaped(network)}, batch ${batch}, ${threadsText(threads)}</h2><div class="wide"><table><tr><th>step</th>` +
+        `<th>kernel</th><th>ms</th><th>GFLOP/s</th><th>GB/s</th><th>of the bound</th></tr>${body.join('')}</table></div>`
+      )
+    })
+    .join('\n')
+}
+
+function number(value: number): string {
+  if (!Number.isFinite(value)) return '–'
+  if (Math.abs(value) >= 1000) return Math.round(value).toLocaleString('en-US')
+  return String(Number(value.toPrecision(3)))
+}
+
+function escaped(text: string): string {
+  return text.replace(/[&<>"]/g, (found) => `&#${found.charCodeAt(0)};`)
+}
+
+const style = `
+:root { color-scheme: light dark; --text: #1c1e21; --soft: #5b6068; --line: #d9dce1; --ground: #fff }
+@media (prefers-color-scheme: dark) { :root { --text: #e6e8eb; --soft: #9aa1ab; --line: #3a3f47; --ground: #17191c } }
+body { margin: 0; font: 15px/1.5 system-ui, sans-serif; color: var(--text); background: var(--ground) }
+main { max-width: 900px; margin: 0 auto; padding: 24px 20px 60px }
+h1 { font-size: 24px } h2 { font-size: 18px; margin-top: 40px }
+figure { margin: 0 } figcaption, small { color: var(--soft) }
+svg { max-width: 100%; height: auto }
+.dark { display: none }
+@media (prefers-color-scheme: dark) { .dark { display: block } .light { display: none } }
+.wide { overflow-x: auto }
+table { border-collapse: collapse; font-size: 13px }
+th, td { text-align: left; padding: 4px 10px 4px 0; border-bottom: 1px solid var(--line); vertical-align: top }
+.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
+`
