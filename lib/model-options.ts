@@ -69,8 +69,8 @@ export interface ModelOptions {
   /** Turn images as their EXIF orientation says. Default false, as PIL and torchvision. */
   autoOrient?: boolean
   /**
-   * Decode a JPEG that shrinks to half or less at half its size: quicker for large photographs, and no longer exactly
-   * what PIL makes of them. Default false. Only where libturbojpeg decodes (see `resnet doctor`).
+   * Decode a JPEG that shrinks threefold or more at half its size: quicker, and no longer exactly what PIL makes of it
+   * (0.2 to 0.6 levels of 255 off on average). Default false. Only where libturbojpeg decodes: see `resnet doctor`.
    */
   jpegScaling?: boolean
   imageLimits?: Partial<ImageLimits>
