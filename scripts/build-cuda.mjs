@@ -86,10 +86,14 @@ function build(toolchain) {
   writeCMakeCache(toolchain)
   dropForeignCache(toolchain)
   const cmake = toolchain.cmake.command
+  // The cache would keep an earlier run's choice.
+  const architectures = process.env.CUDAARCHS
+    ? [`-DCMAKE_CUDA_ARCHITECTURES=${process.env.CUDAARCHS}`]
+    : ['-UCMAKE_CUDA_ARCHITECTURES']
   must(
     'Configuring the CUDA backend',
     cmake,
-    ['-C', cmakeCacheFile, '-S', path.join(root, 'cuda'), '-B', buildDir],
+    ['-C', cmakeCacheFile, ...architectures, '-S', path.join(root, 'cuda'), '-B', buildDir],
     {
       quiet: true,
     },
