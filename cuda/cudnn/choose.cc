@@ -48,7 +48,7 @@ Result<EngineChoice> chooseAnew(CudnnContext& context, const ConvolutionShape& s
   const auto& engines = found.value();
   choice.engine = engines.front();
   if (effort == Autotune::kOff) return choice;
-  Result<RaceResult> result =
+  Result<Standings> result =
       race(shape, engines, options.allocate, stream, {effort, options.graphs, options.control});
   if (!result.ok()) {
     // Without the memory for a race the order of preference still stands.
@@ -56,7 +56,7 @@ Result<EngineChoice> chooseAnew(CudnnContext& context, const ConvolutionShape& s
     choice.refused.push_back("no race: " + result.status().message);
     return choice;
   }
-  const RaceResult& ranking = result.value();
+  const Standings& ranking = result.value();
   choice.engine = engines[ranking.best];
   choice.milliseconds = ranking.finishes[ranking.best].milliseconds;
   for (size_t i = 0; i < engines.size(); ++i) {

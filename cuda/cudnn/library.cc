@@ -7,7 +7,10 @@
 #include <cstdlib>
 #include <mutex>
 #include <sstream>
+#include <utility>
 #include <vector>
+
+#include "cuda/error.h"
 
 namespace resnet::cuda {
 namespace {
@@ -166,25 +169,14 @@ Status cudnnError(cudnnStatus_t failure, std::string_view what) {
       if (failure >= CUDNN_STATUS_NOT_SUPPORTED && failure < CUDNN_STATUS_INTERNAL_ERROR)
         code = Code::kUnsupported;
   }
-  // An error that the runtime reports again and again has taken the device's context with it.
-  switch (cudaPeekAtLastError()) {
-    case cudaErrorIllegalAddress:
-    case cudaErrorLaunchFailure:
-    case cudaErrorHardwareStackError:
-    case cudaErrorIllegalInstruction:
-    case cudaErrorMisalignedAddress:
-    case cudaErrorECCUncorrectable:
-    case cudaErrorDeviceUninitialized:
-    case cudaErrorContained:
-    case cudaErrorUnknown:
-      code = Code::kDeviceLost;
-      message += std::string("; the device reports ") + cudaGetErrorString(cudaPeekAtLastError());
-      break;
-    case cudaErrorMemoryAllocation:
-      code = Code::kOutOfMemory;
-      break;
-    default:
-      break;
+  // An error that the runtime goes on reporting has taken the device's context with it.
+  const cudaError_t reported = cudaPeekAtLastError();
+  if (reported == cudaErrorMemoryAllocation) code = Code::kOutOfMemory;
+  if (isSticky(reported)) {
+    code = Code::kDeviceLost;
+    message += std::string("; the device reports ") + cudaGetErrorString(reported);
+  } else {
+    cudaGetLastError();  // must not be found again by the next call
   }
   return Status::error(code, std::move(message));
 }

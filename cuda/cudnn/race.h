@@ -26,21 +26,18 @@ struct Finish {
   double milliseconds = 0;  // of one run; 0: not timed
   std::string refused;      // why it left the race; empty when it finished
 };
-struct RaceResult {
+struct Standings {
   size_t best = 0;
   std::vector<Finish> finishes;
 };
 
-// Runs every engine on `stream` and waits. An engine that fails leaves the race and gets no time; a
+// Runs every engine on `stream` and waits. Buffers rotate: the sets together are larger than the L2
+// cache, so that no run finds its operands there because the last one left them. An engine that fails leaves the race and gets no time; a
 // time that two engines share goes to the earlier. kUnsupported: none finished; kDeviceLost: the device
 // was lost, by whichever engine; kAborted: control said so.
-Result<RaceResult> race(const ConvolutionShape& shape,
-                        const std::vector<std::shared_ptr<const ConvolutionEngine>>& engines,
-                        const AllocateDevice& allocate, cudaStream_t stream,
-                        const RaceOptions& options);
-
-// What the race takes of the device at most, beside workspaces: sets of buffers that together do not
-// fit the L2 cache, so that no run finds its operands there because the last one left them.
-size_t raceBytes(const ConvolutionShape& shape, size_t l2Bytes);
+Result<Standings> race(const ConvolutionShape& shape,
+                       const std::vector<std::shared_ptr<const ConvolutionEngine>>& engines,
+                       const AllocateDevice& allocate, cudaStream_t stream,
+                       const RaceOptions& options);
 
 }  // namespace resnet::cuda

@@ -1,5 +1,5 @@
 // The entry points of the simulated cuDNN.
-#include <cudnn_graph.h>
+#include <cudnn.h>
 
 #include <algorithm>
 #include <atomic>
@@ -302,6 +302,23 @@ cudnnStatus_t cudnnBackendPopulateCudaGraph(cudnnHandle_t, cudnnBackendDescripto
 cudnnStatus_t cudnnBackendUpdateCudaGraph(cudnnHandle_t, cudnnBackendDescriptor_t,
                                           cudnnBackendDescriptor_t, cudaGraph_t) {
   return fail(CUDNN_STATUS_NOT_SUPPORTED_CUDA_GRAPH_NATIVE_API, "no native graphs");
+}
+
+// Referenced by headers of cudnn_frontend for an older interface.
+cudnnStatus_t cudnnCreateFilterDescriptor(cudnnFilterDescriptor_t*) {
+  return CUDNN_STATUS_NOT_SUPPORTED;
+}
+cudnnStatus_t cudnnSetFilterNdDescriptor(cudnnFilterDescriptor_t, cudnnDataType_t,
+                                         cudnnTensorFormat_t, int, const int*) {
+  return CUDNN_STATUS_NOT_SUPPORTED;
+}
+cudnnStatus_t cudnnDestroyFilterDescriptor(cudnnFilterDescriptor_t) {
+  return CUDNN_STATUS_NOT_SUPPORTED;
+}
+cudnnStatus_t cudnnReorderFilterAndBias(cudnnHandle_t, const cudnnFilterDescriptor_t,
+                                        cudnnReorderType_t, const void*, void*, int, const void*,
+                                        void*) {
+  return CUDNN_STATUS_NOT_SUPPORTED;
 }
 
 }  // extern "C"
