@@ -1,4 +1,4 @@
-import type { Binding, Checkpoint, ExplainRow, Isa, OutputView, Weights } from '../binding.js'
+import type { Binding, Checkpoint, DevicePiece, ExplainRow, Isa, OutputView, Weights } from '../binding.js'
 import { buildNetwork, inputName, logitsName, type Network, pooledName } from './architecture/build.js'
 import type { Architecture } from './architecture/spec.js'
 import type { CallHandle } from './batching/call.js'
@@ -7,6 +7,7 @@ import type { Batch, Share } from './batching/part.js'
 import { Recorder } from './batching/recorder.js'
 import { type CallRequest, Scheduler } from './batching/scheduler.js'
 import { batchChannel, callChannel } from './batching/tracing.js'
+import type { ChosenDevice } from './device.js'
 import { invalidArgument, unsupported } from './errors.js'
 import { type Graph, type GraphNode, indicesOf } from './graph/graph.js'
 import { lower } from './graph/lower.js'
@@ -27,7 +28,7 @@ export interface EngineOptions {
   maxBatch: number
   maxDelayMs: number
   maxQueue: number
-  float32Precision: 'highest' | 'high'
+  float32Precision: 'highest' | 'high' | 'tf32'
   /** For tests; users choose with RESNET_ISA. */
   isa?: Isa
 }
@@ -59,8 +60,7 @@ export type EngineCall = CallHandle<Kind>
 
 export interface EngineParts {
   binding: Binding
-  /** As messages and traces name it. */
-  device: string
+  device: ChosenDevice
   architecture: Architecture
   weights: Weights
   checkpoint?: Checkpoint
@@ -121,14 +121,20 @@ export class Engine {
   private traced(batch: Batch<Kind>): Promise<void> {
     const { images, shares, kind } = batch
     const { height, width } = kind.input
-    const context = { images, calls: shares.length, height, width, device: this.parts.device }
+    const context = {
+      images,
+      calls: shares.length,
+      height,
+      width,
+      device: this.parts.device.explanation.device,
+    }
     return batchChannel.tracePromise(() => this.run(batch), context)
   }
 
   private async run({ kind, images, shares, signal }: Batch<Kind>): Promise<void> {
     const { key, compile } = this.programFor(kind, images)
     const body = async ({ lanes, outputShapes }: Compiled) => {
-      const call = assemble(shares, outputShapes)
+      const call = await assemble(shares, outputShapes)
       if (call.batch === 0) return
       await lanes.use(async (lane) => {
         const begun = performance.now()
@@ -143,6 +149,11 @@ export class Engine {
   explain(kind: Kind, images: number, signal: AbortSignal): Promise<ExplainRow[]> {
     const { key, compile } = this.programFor(kind, images)
     return this.programs.use(key, compile, async ({ program }) => program.explain(), signal)
+  }
+
+  /** Where tensors of a device are; undefined: the model is on the CPU. */
+  get lease(): ChosenDevice['lease'] {
+    return this.parts.device.lease
   }
 
   /** Idempotent: refuses calls, waits for those that run, then frees programs, weights and checkpoint. */
@@ -192,7 +203,7 @@ export class Engine {
   private async compile({ input, request }: Kind, maxBatch: number, signal: AbortSignal): Promise<Compiled> {
     const { height, width, dtype, layout } = input
     const { outputs, tail } = request
-    const { binding, weights, normalisation, architecture } = this.parts
+    const { binding, weights, normalisation, architecture, device } = this.parts
     const { threads, lanes: maxLanes, float32Precision, isa } = this.options
     const graph: Graph = [...this.network.graph, ...tail]
     const shape = [height, width, architecture.inChannels] as const
@@ -200,9 +211,10 @@ export class Engine {
       graph,
       inputs: [{ name: inputName, shape, dtype, layout, ...normalisation }],
       outputs: outputs.map((name) => ({ name, layout: 'nchw' })),
+      dtype: device.explanation.dtype,
     })
     const options = { threads, float32Precision, ...(isa === undefined ? {} : { isa }) }
-    const call = { ...options, plan: JSON.stringify(plan), weights, maxBatch }
+    const call = { ...device.compileOptions, ...options, plan: JSON.stringify(plan), weights, maxBatch }
     return compileProgram(binding, call, { outputShapes, maxLanes }, signal)
   }
 
@@ -211,6 +223,7 @@ export class Engine {
     await this.programs.dispose()
     this.parts.weights.dispose()
     this.parts.checkpoint?.dispose()
+    this.parts.device.lease?.release()
   }
 }
 
@@ -220,13 +233,13 @@ function bucketOf(images: number, maxBatch: number): number {
 }
 
 /** The native call of a batch; a share that has no memory for its outputs fails alone. */
-function assemble(shares: readonly Share[], shapes: Compiled['outputShapes']) {
-  const outputs: OutputView[][] = shapes.map(() => [])
+async function assemble(shares: readonly Share[], shapes: Compiled['outputShapes']) {
+  const outputs: (OutputView | DevicePiece)[][] = shapes.map(() => [])
   const inputs: Share['pieces'] = []
   let batch = 0
   for (const { pieces, images, outputs: outputsFor, fail } of shares) {
     try {
-      for (const [i, views] of outputsFor(shapes).entries()) outputs[i]?.push(...views)
+      for (const [i, views] of (await outputsFor(shapes)).entries()) outputs[i]?.push(...views)
     } catch (error) {
       fail(error)
       continue
