@@ -1,9 +1,9 @@
-import type { Binding, Checkpoint, DevicePiece, ExplainRow, Isa, OutputView, Weights } from '../binding.js'
+import type { Binding, Checkpoint, ExplainRow, Isa, Weights } from '../binding.js'
 import { buildNetwork, inputName, logitsName, type Network, pooledName } from './architecture/build.js'
 import type { Architecture } from './architecture/spec.js'
 import type { CallHandle } from './batching/call.js'
 import { Gate } from './batching/gate.js'
-import type { Batch, Share } from './batching/part.js'
+import type { Batch, OutputPieces, Share } from './batching/part.js'
 import { Recorder } from './batching/recorder.js'
 import { type CallRequest, Scheduler } from './batching/scheduler.js'
 import { batchChannel, callChannel } from './batching/tracing.js'
@@ -13,6 +13,7 @@ import { type Graph, type GraphNode, indicesOf } from './graph/graph.js'
 import { lower } from './graph/lower.js'
 import type { InputStep, MemoryLayout } from './graph/plan.js'
 import { native } from './native/call.js'
+import { holdAll } from './native/storage.js'
 import { type Compiled, compileProgram, ProgramCache, type ProgramMemory } from './programs.js'
 
 /** Families of programs that a model keeps: the input sizes and requests that alternate in practice. */
@@ -134,13 +135,17 @@ export class Engine {
   private async run({ kind, images, shares, signal }: Batch<Kind>): Promise<void> {
     const { key, compile } = this.programFor(kind, images)
     const body = async ({ lanes, outputShapes }: Compiled) => {
-      const call = await assemble(shares, outputShapes)
-      if (call.batch === 0) return
-      await lanes.use(async (lane) => {
-        const begun = performance.now()
-        await native(signal, (cancel) => lane.run({ ...call, ...cancel }))
-        this.recorder.computed(performance.now() - begun, call.batch)
-      })
+      const { release, ...call } = await assemble(shares, outputShapes)
+      try {
+        if (call.batch === 0) return
+        await lanes.use(async (lane) => {
+          const begun = performance.now()
+          await native(signal, (cancel) => lane.run({ ...call, ...cancel }))
+          this.recorder.computed(performance.now() - begun, call.batch)
+        })
+      } finally {
+        release()
+      }
     }
     await this.programs.use(key, compile, body, signal)
   }
@@ -232,14 +237,17 @@ function bucketOf(images: number, maxBatch: number): number {
   return Math.min(maxBatch, 2 ** Math.ceil(Math.log2(images)))
 }
 
-/** The native call of a batch; a share that has no memory for its outputs fails alone. */
+/** The native call of a batch; a share that has no memory for its outputs, or lost that of its inputs, fails alone. */
 async function assemble(shares: readonly Share[], shapes: Compiled['outputShapes']) {
-  const outputs: (OutputView | DevicePiece)[][] = shapes.map(() => [])
+  const outputs: OutputPieces = shapes.map(() => [])
   const inputs: Share['pieces'] = []
+  const held: (() => void)[] = []
   let batch = 0
   for (const { pieces, images, outputs: outputsFor, fail } of shares) {
     try {
-      for (const [i, views] of (await outputsFor(shapes)).entries()) outputs[i]?.push(...views)
+      const filled = await outputsFor(shapes)
+      held.push(holdAll([...pieces, ...filled.flat()]))
+      for (const [i, views] of filled.entries()) outputs[i]?.push(...views)
     } catch (error) {
       fail(error)
       continue
@@ -247,5 +255,8 @@ async function assemble(shares: readonly Share[], shapes: Compiled['outputShapes
     inputs.push(...pieces)
     batch += images
   }
-  return { batch, inputs: [inputs], outputs }
+  const release = () => {
+    for (const letGo of held) letGo()
+  }
+  return { batch, inputs: [inputs], outputs, release }
 }

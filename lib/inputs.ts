@@ -1,12 +1,13 @@
-import type { DevicePiece, InputView, OutputView } from '../binding.js'
+import type { InputView, OutputView } from '../binding.js'
 import type { Engine, EngineCall, InputKind, Request } from './engine.js'
 import { invalidArgument, unsupported } from './errors.js'
 import { preprocess } from './image/decode.js'
 import { type ImageLimits, isSharp } from './image/source.js'
 import type { ImageInput, PreprocessedImage, Preprocessing } from './image/types.js'
 import { native } from './native/call.js'
+import { DeviceStorage, type StoredPiece, storedPiece } from './native/storage.js'
 import { allocateOutput, elementsOfOutput, type Shape } from './outputs.js'
-import { type DeviceStorage, isOnDevice, type Tensor } from './tensor.js'
+import type { Tensor } from './tensor.js'
 
 export interface CallRunner {
   /** What messages begin with: 'classify'. */
@@ -36,7 +37,7 @@ export interface HostOutput extends Output {
   data: Float32Array | Int32Array
 }
 
-type Piece = OutputView | DevicePiece
+type Piece = OutputView | StoredPiece
 
 /** The outputs of a call, filled batch by batch. */
 class Outputs {
@@ -73,7 +74,7 @@ class Outputs {
   /** The call has failed: a device's memory does not wait for the garbage collector. */
   async dispose(): Promise<void> {
     const made = await Promise.resolve(this.outputs).catch(() => undefined)
-    for (const { data } of made ?? []) if (isOnDevice(data)) data.memory.dispose()
+    for (const { data } of made ?? []) if (data instanceof DeviceStorage) data.dispose()
   }
 
   private async allocated(shapes: readonly Shape[], index: number): Promise<Output[]> {
@@ -92,7 +93,7 @@ class Outputs {
     const outputs = made.flatMap((output) => (output.status === 'fulfilled' ? [output.value] : []))
     const failed = made.find((output) => output.status === 'rejected')
     if (failed === undefined) return outputs
-    for (const { data } of outputs) if (isOnDevice(data)) data.memory.dispose()
+    for (const { data } of outputs) if (data instanceof DeviceStorage) data.dispose()
     throw failed.reason
   }
 
@@ -102,7 +103,7 @@ class Outputs {
     if (lease === undefined) return { images, shape, data: allocateOutput(wanted) }
     const bytes = 4 * elementsOfOutput(wanted)
     const memory = await native(undefined, () => lease.device.allocate({ bytes }))
-    return { images, shape, data: { memory, device: lease.name } }
+    return { images, shape, data: new DeviceStorage(memory, lease.name) }
   }
 
   private differing(expected: Shape, received: Shape, index: number): Error {
@@ -117,9 +118,7 @@ class Outputs {
 /** The part of an output's memory that `count` images from `from` on fill. */
 function pieceOf({ shape, data }: Output, from: number, count: number): Piece {
   const elements = size(shape)
-  if (isOnDevice(data)) {
-    return { memory: data.memory, offset: 4 * from * elements, bytes: 4 * count * elements }
-  }
+  if (data instanceof DeviceStorage) return storedPiece(data, 4 * from * elements, 4 * count * elements)
   return data.subarray(from * elements, (from + count) * elements)
 }
 
@@ -128,6 +127,7 @@ export async function tensorOutputs(x: Tensor, runner: CallRunner): Promise<Outp
   const { engine, request, call } = runner
   const { pieceAt, images, height, width, dtype, layout } = asInput(x, runner)
   const outputs = new Outputs(runner, images)
+  const release = x.hold()
   try {
     await call.submit(engine.kindOf({ height, width, dtype, layout }, request), {
       images,
@@ -139,6 +139,8 @@ export async function tensorOutputs(x: Tensor, runner: CallRunner): Promise<Outp
   } catch (error) {
     await outputs.dispose()
     throw error
+  } finally {
+    release()
   }
   return outputs.all()
 }
@@ -172,7 +174,7 @@ function pieces(
   elements: number,
   method: string,
   { lease }: Engine,
-): (from: number, count: number) => InputView | DevicePiece {
+): (from: number, count: number) => InputView | StoredPiece {
   if (x.device === 'cpu') {
     const data = (dtype === 'uint8' ? x.data : x.toFloat32().data) as InputView
     return (from, count) => data.subarray(from * elements, (from + count) * elements)

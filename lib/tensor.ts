@@ -1,9 +1,9 @@
 import { types } from 'node:util'
 import { markAsUntransferable } from 'node:worker_threads'
-import type { DeviceMemory, DevicePiece } from '../binding.js'
 import { invalidArgument, ResNetError, unsupported } from './errors.js'
 import { addon, native } from './native/call.js'
 import { type CudaName, cudaDevice, type Lease, leaseDevice } from './native/devices.js'
+import { DeviceStorage, type StoredPiece, storedPiece } from './native/storage.js'
 import { boolean, check, defaulting, describe, matching, oneOf, optional, readOptions } from './options.js'
 
 export type DType = 'float32' | 'float16' | 'bfloat16' | 'uint8' | 'int32'
@@ -29,12 +29,6 @@ const fromTable = {
 /** A tensor has fewer. */
 export const maxElements = 2 ** 31
 
-/** Where the values of a device's tensor are. */
-export interface DeviceStorage {
-  memory: DeviceMemory
-  device: CudaName
-}
-
 const arrayOf = {
   float32: Float32Array,
   int32: Int32Array,
@@ -57,7 +51,6 @@ export class Tensor {
   /** Elements: the product of `shape`. */
   readonly size: number
   private readonly storage: TensorData | DeviceStorage
-  private disposed = false
 
   private constructor(
     storage: TensorData | DeviceStorage,
@@ -66,9 +59,9 @@ export class Tensor {
     layout: Layout,
   ) {
     // Kept out of postMessage's transfer lists: memory moved to another thread could be freed under a running kernel.
-    if (!isOnDevice(storage)) keepAttached(storage.buffer as ArrayBuffer)
+    if (!(storage instanceof DeviceStorage)) keepAttached(storage.buffer as ArrayBuffer)
     this.storage = storage
-    this.device = isOnDevice(storage) ? storage.device : 'cpu'
+    this.device = storage instanceof DeviceStorage ? storage.device : 'cpu'
     this.size = shape.reduce((product, size) => product * size, 1)
     this.shape = Object.freeze([...shape])
     this.dtype = dtype
@@ -121,7 +114,7 @@ export class Tensor {
    * @throws ERR_RESNET_UNSUPPORTED for a tensor in a device's memory: `to('cpu')` copies it.
    */
   get data(): TensorData {
-    if (!isOnDevice(this.storage)) return this.storage
+    if (!(this.storage instanceof DeviceStorage)) return this.storage
     throw unsupported(
       `Tensor.data: expected a tensor on the CPU, received one on ${this.device}; await tensor.to('cpu')`,
     )
@@ -133,7 +126,7 @@ export class Tensor {
    * @throws ERR_RESNET_UNSUPPORTED on the CPU; ERR_RESNET_DISPOSED.
    */
   get devicePointer(): bigint {
-    if (isOnDevice(this.storage)) return this.onDevice(this.storage).info.address
+    if (this.storage instanceof DeviceStorage) return this.storage.live.info.address
     throw unsupported(
       'Tensor.devicePointer: expected a tensor on a device, received one on the CPU; use data',
     )
@@ -175,8 +168,8 @@ export class Tensor {
     if (wish === this.device) return this
     if (wish === 'cpu') return this.toHost()
     const { storage } = this
-    if (isOnDevice(storage)) {
-      this.onDevice(storage)
+    if (storage instanceof DeviceStorage) {
+      void storage.live
       if (wish === 'cuda') return this
       return (await this.toHost()).to(wish)
     }
@@ -188,37 +181,31 @@ export class Tensor {
       memory.dispose()
       throw error
     }
-    return new Tensor({ memory, device: name }, this.shape, this.dtype, this.layout)
+    return new Tensor(new DeviceStorage(memory, name), this.shape, this.dtype, this.layout)
   }
 
   /** Frees a device's memory, once calls that have it are done; on the CPU it does nothing. Idempotent. */
   dispose(): void {
-    if (!isOnDevice(this.storage)) return
-    this.disposed = true
-    this.storage.memory.dispose()
+    if (this.storage instanceof DeviceStorage) this.storage.dispose()
   }
 
   [Symbol.dispose](): void {
     this.dispose()
   }
 
-  /** @internal Part of a device's memory: `count` elements from `from` on. */
-  piece(from: number, count: number): DevicePiece {
-    const bytes = arrayOf[this.dtype].BYTES_PER_ELEMENT
-    return {
-      memory: this.onDevice(this.storage as DeviceStorage),
-      offset: from * bytes,
-      bytes: count * bytes,
-    }
+  /** @internal Keeps a device's memory until the returned function is called. */
+  hold(): () => void {
+    return this.storage instanceof DeviceStorage ? this.storage.hold() : () => {}
   }
 
-  private onDevice({ memory }: DeviceStorage): DeviceMemory {
-    if (!this.disposed) return memory
-    throw new ResNetError('ERR_RESNET_DISPOSED', `Tensor: this tensor on ${this.device} was disposed of`)
+  /** @internal Part of a device's memory: `count` elements from `from` on. */
+  piece(from: number, count: number): StoredPiece {
+    const bytes = arrayOf[this.dtype].BYTES_PER_ELEMENT
+    return storedPiece(this.storage as DeviceStorage, from * bytes, count * bytes)
   }
 
   private async toHost(): Promise<Tensor> {
-    const memory = this.onDevice(this.storage as DeviceStorage)
+    const memory = (this.storage as DeviceStorage).live
     const data = new arrayOf[this.dtype](this.size)
     await native(undefined, () => memory.download({ to: data }))
     return new Tensor(data, this.shape, this.dtype, this.layout)
@@ -242,10 +229,6 @@ async function keptDevice(wish: string): Promise<Lease> {
 }
 
 const kept = new Map<number, Promise<Lease>>()
-
-export function isOnDevice(storage: object): storage is DeviceStorage {
-  return !ArrayBuffer.isView(storage)
-}
 
 /** A tensor in a device's memory. */
 export type DeviceTensor = Tensor & { readonly device: CudaName }
