@@ -6,15 +6,11 @@
 
 #include "core/memory_plan.h"
 #include "cuda/kernels/kernels.h"
-#include "cuda/race.h"
 
 namespace resnet::cuda {
 namespace {
 
 constexpr size_t kArenaAlignment = 256;  // what cudaMalloc gives, and vector loads need
-
-// Bounds of what is enumerated: engines of one shape that a quick race builds.
-constexpr int kQuickEngines = 6;
 
 bool relu(Activation activation) { return activation == Activation::kRelu; }
 
@@ -22,6 +18,14 @@ std::string bytesText(size_t bytes) {
   char text[32];
   std::snprintf(text, sizeof text, "%.1f MiB", double(bytes) / (1 << 20));
   return bytes == 0 ? "no workspace" : std::string(text) + " workspace";
+}
+
+std::string timeText(const EngineChoice& choice) {
+  if (choice.milliseconds <= 0) return choice.cached ? "unmeasured, cached" : "unmeasured";
+  char text[48];
+  std::snprintf(text, sizeof text, "%.4f ms%s", choice.milliseconds,
+                choice.cached ? " in an earlier race" : " in the race");
+  return text;
 }
 
 PoolArguments poolArguments(const PoolStep& step, View from, View to) {
@@ -85,7 +89,42 @@ Status Compiler::run() {
 
 // --- engines
 
+// What engines are chosen by: the cache on disk, memory for races under the cap.
+Status Compiler::prepareChoices() {
+  const CompileOptions& options = program_.options_;
+  if (!options.engineCache.empty()) {
+    const DeviceInfo& info = device_.info();
+    int driver = 0;
+    RESNET_RETURN_IF_CUDA(cudaDriverGetVersion(&driver), "asking for the driver's version");
+    auto library = openCudnn();
+    if (!library.ok()) return library.takeStatus();
+    EngineEnvironment environment;
+    environment.cudnn = library.value().version;
+    environment.frontend = cudnnFrontendVersion();
+    environment.capabilityMajor = info.capabilityMajor;
+    environment.capabilityMinor = info.capabilityMinor;
+    environment.multiprocessors = info.multiprocessors;
+    environment.device = info.name;
+    environment.driver = std::to_string(driver);
+    cache_.emplace(options.engineCache, environment);
+    chooseOptions_.cache = &*cache_;
+  }
+  chooseOptions_.autotune = options.autotune;
+  chooseOptions_.deterministic = options.deterministic;
+  chooseOptions_.graphs = options.graphs;
+  chooseOptions_.workspaceLimit = options.workspaceLimit;
+  chooseOptions_.control = &control_;
+  chooseOptions_.allocate = [this](size_t bytes) -> Result<std::shared_ptr<void>> {
+    auto memory = device_.allocate(MemoryKind::kArenas, bytes, "the buffers of the engines' race");
+    if (!memory.ok()) return memory.takeStatus();
+    auto owner = std::make_shared<DeviceMemory>(memory.take());
+    return std::shared_ptr<void>(owner, owner->data());
+  };
+  return make(raceStream_);
+}
+
 Status Compiler::chooseEngines() {
+  RESNET_RETURN_IF_ERROR(prepareChoices());
   engines_.resize(plan_.steps.size());
   for (size_t s = 0; s < plan_.steps.size(); ++s) {
     if (control_.stop()) return Status::aborted();
@@ -150,33 +189,15 @@ Result<Compiler::Engine> Compiler::engineFor(const ConvolutionShape& shape) {
   for (const Engine& known : distinct_) {
     if (known.shape == shape) return known;
   }
-  const CompileOptions& options = program_.options_;
-  const bool measured = options.autotune != Autotune::kOff && !options.deterministic;
-  EngineQuery query;
-  query.workspaceLimit = options.workspaceLimit;
-  query.deterministic = options.deterministic;
-  query.limit = !measured ? 1 : options.autotune == Autotune::kQuick ? kQuickEngines : 0;
-
+  auto choice = cuda::chooseEngine(*program_.cudnn_, shape, raceStream_, chooseOptions_);
+  if (!choice.ok()) return choice.takeStatus();
   Engine chosen;
   chosen.shape = shape;
-  auto engines = program_.cudnn_->engines(shape, query, chosen.choice.refused);
-  if (!engines.ok()) return engines.takeStatus();
-  size_t best = 0;
-  std::string time = "unmeasured";
-  if (measured && engines.value().size() > 1) {
-    auto race = raceEngines(device_, shape, engines.value(), options.autotune, control_);
-    if (!race.ok()) return race.takeStatus();
-    best = race.value().best;
-    chosen.choice.milliseconds = race.value().milliseconds;
-    for (std::string& refusal : race.value().refused)
-      chosen.choice.refused.push_back(std::move(refusal));
-    char text[64];
-    std::snprintf(text, sizeof text, "%.4f ms in the race of %zu", race.value().milliseconds,
-                  engines.value().size());
-    time = text;
-  }
-  chosen.engine = engines.value()[best];
-  chosen.choice.implementation = "cudnn " + chosen.engine->name() + " (" + time + ", " +
+  chosen.engine = choice.value().engine;
+  chosen.choice.milliseconds = choice.value().milliseconds;
+  chosen.choice.refused = std::move(choice.value().refused);
+  chosen.choice.implementation = "cudnn " + chosen.engine->name() + " (" +
+                                 timeText(choice.value()) + ", " +
                                  bytesText(chosen.engine->workspaceBytes()) + ")";
   distinct_.push_back(chosen);
   return chosen;

@@ -3,9 +3,11 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "cuda/cudnn/choose.h"
 #include "cuda/packing.h"
 #include "cuda/program.h"
 
@@ -25,6 +27,7 @@ class Compiler {
     Choice choice;
   };
 
+  Status prepareChoices();
   Status chooseEngines();
   Result<Engine> chooseEngine(const ConvStep& step);
   Result<Engine> engineFor(const ConvolutionShape& shape);
@@ -53,6 +56,9 @@ class Compiler {
   const Control& control_;
   const Plan& plan_;
   Device& device_;
+  std::optional<EngineCache> cache_;
+  ChooseOptions chooseOptions_;
+  Stream raceStream_;
   std::vector<View> views_;         // of all images; data is null
   std::vector<size_t> offsets_;     // of values in the arena
   std::vector<size_t> workspaces_;  // offsets of the steps' workspaces

@@ -6,7 +6,7 @@
 #include <cstdio>
 #include <cstring>
 
-#include "cuda/cudnn/convolution.h"
+#include "cuda/cudnn/library.h"
 #include "cuda/error.h"
 
 namespace resnet::cuda {
@@ -14,11 +14,6 @@ namespace {
 
 std::string cudaVersionText(int version) {  // 13000
   return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
-}
-
-std::string cudnnVersionText(size_t version) {  // 92400
-  return std::to_string(version / 10000) + "." + std::to_string(version / 100 % 100) + "." +
-         std::to_string(version % 100);
 }
 
 std::string uuidText(const cudaUUID_t& uuid) {

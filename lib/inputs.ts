@@ -21,6 +21,7 @@ export interface CallRunner {
 export interface ImageOptions {
   preprocessing: Preprocessing
   autoOrient: boolean
+  jpegScaling: boolean
   limits: ImageLimits
   /** Whether failures name the image's position in the caller's array. */
   indexed: boolean
@@ -262,9 +263,9 @@ async function decodeAndRun(
 async function decodeOne(
   image: ImageInput,
   index: number,
-  { preprocessing, autoOrient, limits, indexed, call, engine }: CallRunner & ImageOptions,
+  { preprocessing, autoOrient, jpegScaling, limits, indexed, call, engine }: CallRunner & ImageOptions,
 ): Promise<PreprocessedImage> {
-  const options = { signal: call.signal, autoOrient, limits, ...(indexed ? { index } : {}) }
+  const options = { signal: call.signal, autoOrient, jpegScaling, limits, ...(indexed ? { index } : {}) }
   const begun = performance.now()
   const decoded = await preprocess(image, preprocessing, options)
   engine.recorder.decoded(performance.now() - begun)

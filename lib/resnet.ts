@@ -88,11 +88,11 @@ export class ResNet {
   readonly preprocessing: Readonly<Preprocessing>
   private readonly engine: Engine
   private readonly explanation: DeviceExplanation
-  private readonly imageOptions: { autoOrient: boolean; limits: ImageLimits }
+  private readonly imageOptions: { autoOrient: boolean; jpegScaling: boolean; limits: ImageLimits }
 
   private constructor(parts: ModelParts, values: ModelValues) {
     const { architecture, binding, weights, checkpoint, isa, chosen } = parts
-    const { maxBatch, maxDelayMs, maxQueue, float32Precision, autoOrient } = values
+    const { maxBatch, maxDelayMs, maxQueue, float32Precision, autoOrient, jpegScaling } = values
     this.architecture = architecture
     this.explanation = chosen.explanation
     this.device = this.explanation.device
@@ -103,6 +103,7 @@ export class ResNet {
     )
     this.imageOptions = {
       autoOrient,
+      jpegScaling,
       limits: option.readOptions('imageLimits', limitsTable, values.imageLimits),
     }
     this.engine = new Engine({

@@ -146,5 +146,5 @@ test('without --resume a file is written anew, as text unless its name or --json
   photos(1)
   appendFileSync(path.join(folder, 'out.txt'), 'old')
   run('classify', 'photos', '--output', 'out.txt', '--top', '1')
-  expect(read('out.txt')).toMatch(/^photos.00000\.png\n +\d+\.\d %  handwritten 0\n$/)
+  expect(read('out.txt')).toMatch(/^photos.00000\.png\n +\d+\.\d % {2}handwritten 0\n$/)
 })

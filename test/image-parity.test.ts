@@ -3,7 +3,15 @@ import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import sharp from 'sharp'
 import { preprocess } from '../lib/image/decode.js'
+import { jpegLibrary } from '../lib/image/jpeg.js'
 import type { ImageSize, Preprocessing } from '../lib/image/types.js'
+
+let mockDecoder: 'libturbojpeg' | 'sharp' = 'libturbojpeg'
+jest.mock('../lib/image/jpeg.js', () => {
+  const actual = jest.requireActual<typeof import('../lib/image/jpeg.js')>('../lib/image/jpeg.js')
+  const none = { reason: 'the test wants sharp' }
+  return { ...actual, jpegLibrary: () => (mockDecoder === 'sharp' ? none : actual.jpegLibrary()) }
+})
 
 interface Case {
   image: string
@@ -62,16 +70,39 @@ async function compare(expected: Case, preset: Preprocessing): Promise<Bound> {
 const within = (measured: Bound, bound: Bound) =>
   measured.mean <= bound.mean && measured.max <= bound.max && measured.channelMean <= bound.channelMean
 
-describe('an image becomes the tensor that torchvision makes', () => {
-  it.each(cases.map((row) => [`${row.image}, ${row.preset} (${row.interpolation})`, row] as const))(
-    '%s',
-    async (_, row) => {
-      const measured = await compare(row, { ...row, source: 'test' })
-      const bound = exact
-      expect({ ...measured, bound, ok: within(measured, bound) }).toMatchObject({ ok: true })
-    },
-  )
-})
+const linux = process.platform === 'linux'
+const describeOnLinux = linux ? describe : describe.skip
+const decoders = [
+  ['libturbojpeg', describeOnLinux, 'libturbojpeg decodes JPEGs (Linux only)'],
+  ['sharp', describe, 'sharp decodes everything'],
+] as const
+
+for (const [decoder, describeIf, title] of decoders) {
+  describeIf(`an image becomes the tensor that torchvision makes: ${title}`, () => {
+    beforeAll(() => {
+      mockDecoder = decoder
+    })
+    afterAll(() => {
+      mockDecoder = 'libturbojpeg'
+    })
+
+    it('is decoded so', () => {
+      expect(jpegLibrary()).toEqual(
+        decoder === 'sharp'
+          ? { reason: expect.any(String) }
+          : { path: expect.stringMatching(/libturbojpeg\.so\.0$/) },
+      )
+    })
+
+    it.each(cases.map((row) => [`${row.image}, ${row.preset} (${row.interpolation})`, row] as const))(
+      '%s',
+      async (_, row) => {
+        const measured = await compare(row, { ...row, source: 'test' })
+        expect({ ...measured, ok: within(measured, exact) }).toMatchObject({ ok: true })
+      },
+    )
+  })
+}
 
 describe('the comparison can fail', () => {
   const row = (preset: string) =>

@@ -47,7 +47,7 @@ inline Settings& settings() {
 
 class Random {
  public:
-  explicit Random(uint64_t seed) : state_(seed * 0x9E3779B97F4A7C15u + 1) {}
+  explicit Random(uint64_t seed) : state_(seed * 0xD1342543DE82EF95u + 1) {}
   size_t below(size_t n) {
     state_ = state_ * 6364136223846793005u + 1442695040888963407u;
     return size_t((state_ >> 33) % n);
@@ -89,7 +89,10 @@ class Machine {
     blockDim_ = block;
     body_ = [](void* context) { (*static_cast<Body*>(context))(); };
     context_ = &body;
-    random_ = Random(settings().seed + launches_++);
+    const uint64_t seed = settings().seed;
+    if (seed != seed_) launches_ = 0;
+    seed_ = seed;
+    random_ = Random(seed * 0x9E3779B97F4A7C15u + launches_++);
     shared_.clear();
     dynamic_ = std::make_unique<Poisoned>(nullptr, sharedBytes);
     threads_.resize(size_t(block.x) * block.y * block.z);
@@ -305,7 +308,10 @@ class Machine {
     message_ = "no thread can go on:";
     for (const Thread& thread : threads_) {
       if (thread.ended) continue;
-      message_ += " " + nameOf(thread) + " waits in " + waitName(thread.wait);
+      message_.append(" ")
+          .append(nameOf(thread))
+          .append(" waits in ")
+          .append(waitName(thread.wait));
       if (thread.wait != Wait::kBlock) message_ += " mask " + std::to_string(thread.mask);
       message_ += ";";
       if (message_.size() > 400) break;
@@ -317,7 +323,7 @@ class Machine {
   void (*body_)(void*) = nullptr;
   void* context_ = nullptr;
   Random random_{0};
-  uint64_t launches_ = 0;
+  uint64_t seed_ = 0, launches_ = 0;
   std::vector<std::unique_ptr<Poisoned>> shared_;
   std::unique_ptr<Poisoned> dynamic_;
   std::vector<Thread> threads_;
@@ -450,11 +456,9 @@ cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t 
     return call.run() ? cudaSuccess : cudaErrorLaunchFailure;
   }
   auto* const queued = new Launch(std::move(call));
-  const auto drop = [](void* context) { delete static_cast<Launch*>(context); };
-  const cudaError_t error = resnetSimulatedEnqueue(
-      stream, [](void* context) { static_cast<Launch*>(context)->run(); }, queued, drop);
-  if (error != cudaSuccess) drop(queued);
-  return error;
+  return resnetSimulatedEnqueue(
+      stream, [](void* context) { static_cast<Launch*>(context)->run(); }, queued,
+      [](void* context) { delete static_cast<Launch*>(context); });
 }
 
 }  // namespace resnet::cuda

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import path from 'node:path'
-import { loadBinding } from '../native/load.js'
+import { addon, nativeSync } from '../native/call.js'
 
 /** What the beginning of a JPEG says of it. */
 export interface JpegHeader {
@@ -51,7 +51,10 @@ function frame(view: DataView, at: number, hasExif: boolean): JpegHeader | undef
 
 let found: JpegLibrary | undefined
 
-/** Found and opened at the first call: what RESNET_TURBOJPEG names, else the optional package's. */
+/**
+ * Found and opened at the first call: what RESNET_TURBOJPEG names, else the optional package's.
+ * @throws ERR_RESNET_UNAVAILABLE when RESNET_TURBOJPEG names what cannot be used.
+ */
 export function jpegLibrary(): JpegLibrary {
   found ??= findJpegLibrary(process.env.RESNET_TURBOJPEG)
   return found
@@ -60,14 +63,19 @@ export function jpegLibrary(): JpegLibrary {
 /** The same without a memory. @param named a path, 'off', or nothing: look in node_modules. */
 export function findJpegLibrary(named: string | undefined): JpegLibrary {
   if (named === 'off') return { reason: 'RESNET_TURBOJPEG is off' }
-  const candidate = named ? { path: named } : packaged()
+  if (named) return opened(named)
+  const candidate = packaged()
   if (candidate.path === undefined) return candidate
   try {
-    loadBinding().openJpegLibrary({ path: candidate.path })
-    return candidate
+    return opened(candidate.path)
   } catch (error) {
     return { reason: (error as Error).message }
   }
+}
+
+function opened(path: string): JpegLibrary {
+  nativeSync(() => addon().openJpegLibrary({ path }))
+  return { path }
 }
 
 const packageName = '@julusian/jpeg-turbo'
