@@ -163,6 +163,9 @@ export class Tensor {
    * @example
    * using pixels = await Tensor.from(bytes, [1, 3, 224, 224], { layout: 'nhwc' }).to('cuda')
    */
+  to(device: 'cpu'): Promise<Tensor & { readonly device: 'cpu' }>
+  to(device: 'cuda' | CudaName): Promise<DeviceTensor>
+  to(device: 'cpu' | 'cuda' | CudaName): Promise<Tensor>
   async to(device: 'cpu' | 'cuda' | CudaName): Promise<Tensor> {
     const wish = check('Tensor.to', 'device', deviceRule, device)
     if (wish === this.device) return this

@@ -1,12 +1,12 @@
 // Devices behind a plugin, through the CPU backend built as one (test/native/plugin): what is found, chosen and refused,
 // tensors on a device, and that nothing stays alive.
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import type { ModelOptions } from '../lib/index.js'
 import { ResNet, Tensor } from '../lib/index.js'
 import { addon } from '../lib/native/call.js'
-import { cudaBackend } from '../lib/native/plugin.js'
+import { cudaBackend, placesFor } from '../lib/native/plugin.js'
 import { packageRoot } from '../lib/root.js'
 import { refusal } from './support/refusal.js'
 import { safetensors } from './support/safetensors.js'
@@ -138,6 +138,29 @@ describe('choosing', () => {
       lanes: 'throughput',
     } as const
     expect(await logitsOn(options)).toEqual(await logitsOn({ device: 'cpu' }))
+  })
+
+  test('finds the package where npm puts it', () => {
+    const installed = path.join(folder, 'node_modules', 'resnet-cuda-linux-x64')
+    const root = path.join(folder, 'node_modules', 'resnet')
+    mkdirSync(installed, { recursive: true })
+    mkdirSync(root)
+    const exported = {
+      name: 'resnet-cuda-linux-x64',
+      version: '1.0.0',
+      exports: { './libresnet_cuda.so': './lib/libresnet_cuda.so' },
+    }
+    mkdirSync(path.join(installed, 'lib'))
+    writeFileSync(path.join(installed, 'package.json'), JSON.stringify(exported))
+    writeFileSync(path.join(installed, 'lib', 'libresnet_cuda.so'), '')
+    expect(realpathSync(placesFor(addon(), root).at(-1) as string)).toBe(
+      realpathSync(path.join(installed, 'lib', 'libresnet_cuda.so')),
+    )
+    // Where it is not, the place where it would be.
+    const alone = path.join(folder, 'alone', 'resnet')
+    expect(placesFor(addon(), alone).at(-1)).toBe(
+      path.join(folder, 'alone', 'resnet-cuda-linux-x64', 'libresnet_cuda.so'),
+    )
   })
 
   test('looks beside the addon, then for the package, and names both', async () => {

@@ -57,20 +57,19 @@ async function findBackend(binding: Binding, wish: string): Promise<CudaBackend>
   return { reason: whyNone(binding.version), tried }
 }
 
-function placesFor(binding: Binding): string[] {
-  const places: string[] = []
+/** Where the library may be, by preference: beside the addon, in the package that npm installed beside this one. */
+export function placesFor(binding: Binding, root = packageRoot): string[] {
   const addonFile = fileOf(binding)
-  if (addonFile !== undefined) places.push(path.join(path.dirname(addonFile), libraryName))
-  places.push(path.join(packageFolder(), libraryName))
-  return places
+  const beside = addonFile === undefined ? [] : [path.join(path.dirname(addonFile), libraryName)]
+  return [...beside, packagedLibrary(root)]
 }
 
-/** Where the package is, or else where it would be. */
-function packageFolder(): string {
+/** Where the package has it, or else would have it. */
+function packagedLibrary(root: string): string {
   try {
-    return path.dirname(require.resolve(`${cudaPackage}/package.json`, { paths: [packageRoot] }))
+    return require.resolve(`${cudaPackage}/${libraryName}`, { paths: [root] })
   } catch {
-    return path.join(packageRoot, '..', cudaPackage)
+    return path.join(root, '..', cudaPackage, libraryName)
   }
 }
 
