@@ -157,9 +157,9 @@ describe('choosing', () => {
       realpathSync(path.join(installed, 'lib', 'libresnet_cuda.so')),
     )
     // Where it is not, the place where it would be.
-    const alone = path.join(folder, 'alone', 'resnet')
-    expect(placesFor(addon(), alone).at(-1)).toBe(
-      path.join(folder, 'alone', 'resnet-cuda-linux-x64', 'libresnet_cuda.so'),
+    const elsewhere = path.join(path.dirname(folder), 'resnet-elsewhere', 'resnet')
+    expect(placesFor(addon(), elsewhere).at(-1)).toBe(
+      path.join(elsewhere, '..', 'resnet-cuda-linux-x64', 'libresnet_cuda.so'),
     )
   })
 
