@@ -6,7 +6,7 @@ import path from 'node:path'
 import type { ModelOptions } from '../lib/index.js'
 import { ResNet, Tensor } from '../lib/index.js'
 import { addon } from '../lib/native/call.js'
-import { cudaBackend, placesFor } from '../lib/native/plugin.js'
+import { cudaBackend, placesFor, whyNone } from '../lib/native/plugin.js'
 import { packageRoot } from '../lib/root.js'
 import { refusal } from './support/refusal.js'
 import { safetensors } from './support/safetensors.js'
@@ -161,6 +161,11 @@ describe('choosing', () => {
     expect(placesFor(addon(), elsewhere).at(-1)).toBe(
       path.join(elsewhere, '..', 'resnet-cuda-linux-x64', 'libresnet_cuda.so'),
     )
+  })
+
+  test('names the one command where a driver waits for the package', () => {
+    expect(whyNone('1.2.3', true)).toMatch(/npm install resnet-cuda-linux-x64@1\.2\.3$/)
+    expect(whyNone('1.2.3', false)).toMatch(/^no NVIDIA driver on this machine/)
   })
 
   test('looks beside the addon, then for the package, and names both', async () => {

@@ -73,13 +73,15 @@ function packagedLibrary(root: string): string {
   }
 }
 
-function whyNone(version: string): string {
-  const missing = `the package with the CUDA backend is not: npm install ${cudaPackage}@${version}`
-  if (hasDriver()) return `an NVIDIA driver is here, but ${missing}`
+/** Why there is no backend, and the one command where a GPU waits for it. */
+export function whyNone(version: string, driver = hasDriver()): string {
+  if (driver) {
+    return `an NVIDIA driver is here, the package with the CUDA backend is not; npm install ${cudaPackage}@${version}`
+  }
   return `no NVIDIA driver on this machine (neither /dev/nvidiactl nor /dev/dxg), and no package ${cudaPackage}`
 }
 
-/** Its device files: NVIDIA's own driver, or that of Windows below WSL. */
+/** By its device files: NVIDIA's own driver, or that of Windows below WSL. */
 function hasDriver(): boolean {
   return existsSync('/dev/nvidiactl') || existsSync('/dev/dxg')
 }
