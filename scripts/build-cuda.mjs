@@ -28,6 +28,8 @@ const { version } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'ut
 // All that the library may ask of a machine: the C library's parts. Driver and cuDNN are opened by name.
 const neededAllowed = /^(libc|libm|libgcc_s|libpthread|librt|libdl|ld-linux-x86-64)\.so\.\d+$/
 
+const entryPoint = 'resnetPlugin'
+
 function files(folder) {
   return readdirSync(folder, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
@@ -77,6 +79,8 @@ function checkLibrary() {
         name && bind !== 'LOCAL' && visibility === 'DEFAULT' && section !== 'UND',
     )
     .map((fields) => fields[7].split('@')[0])
+  if (!shown.includes(entryPoint))
+    fail(`${library} does not show ${entryPoint}, by which the addon opens it.`)
   const foreign = shown.filter((name) => !/^resnet/.test(name))
   if (foreign.length > 0)
     fail(`${library} shows symbols that are not the plugin's: ${foreign.slice(0, 5).join(', ')}.`)
