@@ -1,4 +1,4 @@
-#include "interpreter.h"
+#include "test/cuda/interpreter.h"
 
 #include <algorithm>
 #include <bit>

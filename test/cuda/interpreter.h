@@ -21,7 +21,7 @@ struct GraphTensor {
 };
 
 struct GraphNode {
-  std::string tag, mode, computeType;          // mode: math mode of CONV_FPROP, mode of POINTWISE
+  std::string tag, mode, computeType;  // mode: math mode of CONV_FPROP, mode of POINTWISE
   std::map<std::string, std::string> inputs, outputs;  // port to tensor
   std::vector<int64_t> prePadding, postPadding, stride, dilation;
 };
