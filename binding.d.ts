@@ -112,6 +112,42 @@ export interface CompileCall {
   isa?: Isa
   control?: Control
 }
+/** Where the wanted window lies in one direction: pixels [from, from + length) of the resized image go to `to`. */
+export interface ImageWindow {
+  from: number
+  length: number
+  to: number
+}
+/** An image of `width` x `height` pixels that becomes the input of a network of 1 or 3 channels. */
+export interface ImageCall {
+  width: number
+  height: number
+  resizedWidth: number
+  resizedHeight: number
+  interpolation: 'bilinear' | 'bicubic'
+  x: ImageWindow
+  y: ImageWindow
+  /** [mean.length, outputHeight, outputWidth]; borrowed like the bytes until the promise settles. */
+  output: Float32Array
+  outputWidth: number
+  outputHeight: number
+  mean: readonly number[]
+  std: readonly number[]
+  control?: Control
+}
+export interface JpegCall extends ImageCall {
+  /** Path of a libturbojpeg. */
+  library: string
+  bytes: Uint8Array
+  /** Decode at half the size in the DCT. */
+  halved: boolean
+}
+export interface PixelsCall extends ImageCall {
+  /** Rows from the top, interleaved: [height, width, channels]. */
+  pixels: Uint8Array
+  /** 1 (grey), 3 (RGB) or 4 (CMYK). */
+  channels: number
+}
 export interface CpuInfo {
   model: string
   /** What would be used: RESNET_ISA or the best. Absent when RESNET_ISA names what the host lacks. */
@@ -120,6 +156,8 @@ export interface CpuInfo {
   /** Default thread count, and where it comes from ('affinity 2, cgroup quota 1.5'). */
   threads: number
   threadsFrom: string
+  /** Images prepared at once: RESNET_IMAGE_THREADS, else `threads`; 0 when that variable is no number. */
+  imageThreads: number
   l2Bytes: number
   l3Bytes: number
 }
@@ -164,6 +202,16 @@ export interface Binding {
   /** Copies. */
   weightsFromTensors(call: { tensors: OwnedTensor[] }): Weights
   weightsFromFormula(call: { seed: number; tensors: FormulaTensor[] }): Weights
+  /** Throws UNAVAILABLE when there is no libturbojpeg of API 3 at `path`. It stays open. */
+  openJpegLibrary(call: { path: string }): void
+  /**
+   * Decodes, resizes as Pillow does to the bit, cuts the window out, converts the colours as PIL and normalises, on a
+   * thread for images. Rejects: IMAGE (damaged, or not of this width and height), UNSUPPORTED (CMYK, more than 8 bits,
+   * lossless), OUT_OF_MEMORY, UNAVAILABLE.
+   */
+  prepareJpeg(call: JpegCall): Promise<void>
+  /** The same of decoded pixels. Rejects: OUT_OF_MEMORY. */
+  preparePixels(call: PixelsCall): Promise<void>
   /** Reads, folds and packs off the JavaScript thread. Rejects: INVALID_ARGUMENT, MISMATCH, CORRUPT, IO, OUT_OF_MEMORY. */
   compile(call: CompileCall): Promise<Program>
 }
