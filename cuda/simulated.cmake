@@ -15,6 +15,6 @@ target_link_libraries(resnet_cuda_kernels PUBLIC resnet_cuda_headers)
 target_compile_options(resnet_cuda_kernels PRIVATE ${RESNET_WARNINGS})
 add_library(resnet_cuda_code OBJECT ${CUDA_SOURCES})
 target_link_libraries(resnet_cuda_code PUBLIC resnet_cuda_headers resnet_core)
-target_compile_options(resnet_cuda_code PRIVATE ${RESNET_WARNINGS})
+target_compile_options(resnet_cuda_code PRIVATE ${RESNET_WARNINGS} ${RESNET_NO_FALSE_WARNING})
 
 add_subdirectory(${RESNET_ROOT}/test/cuda ${CMAKE_BINARY_DIR}/test/cuda)

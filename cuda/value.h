@@ -10,7 +10,8 @@ namespace resnet::cuda {
 // A batch of maps, NHWC: pixel (n, y, x) begins at ((n * h + y) * w + x) * pitch elements. Channels
 // from c to pitch are zero in what convolutions read, and every kernel that writes a value keeps
 // them so. Vectors are 1 x 1 maps. Two values may be channel slices of one buffer: then `pitch` is
-// the buffer's and the slice's own padding is not written.
+// the buffer's and the slice's own padding is not written. Which it is follows from the pitch: up to
+// paddedChannels(c) it is padding, which a kernel makes zero, beyond that a slice.
 struct View {
   void* data = nullptr;
   int n = 0, h = 1, w = 1, c = 1;

@@ -76,12 +76,12 @@ class EagerRunner {
       tensor === undefined || isCounter(parameter) ? [] : [asOwned(name, parameter, tensor)],
     )
     const { images, data, outputs } = execution
-    const run = async ({ lane }: Compiled) => {
+    const run = async ({ lanes }: Compiled) => {
       const call = { batch: images, inputs: data, outputs }
-      await native(signal, (cancel) => lane.run({ ...call, ...cancel }))
+      await lanes.use((lane) => native(signal, (cancel) => lane.run({ ...call, ...cancel })))
     }
     if (tensors.length === 0) {
-      const key = `${execution.key} ${images}`
+      const key = { family: `${execution.key} ${images}`, bucket: images }
       // Shared by all callers, so no one's signal may cancel it.
       await this.programs.use(key, () => compile(execution, []), run)
       return
@@ -121,7 +121,7 @@ async function compile(
   const weights = nativeSync(() => binding.weightsFromTensors({ tensors }))
   try {
     const call = { plan: plan.text, weights, maxBatch: images, threads: 0, float32Precision: 'high' } as const
-    return await compileProgram(binding, call, plan.outputShapes, signal)
+    return await compileProgram(binding, call, plan, signal)
   } finally {
     // The program holds what it packed.
     weights.dispose()

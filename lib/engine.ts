@@ -1,20 +1,32 @@
-import type { Binding, Checkpoint, ExplainRow, InputView, Isa, OutputView, Weights } from '../binding.js'
+import type { Binding, Checkpoint, ExplainRow, Isa, OutputView, Weights } from '../binding.js'
 import { buildNetwork, inputName, logitsName, type Network, pooledName } from './architecture/build.js'
 import type { Architecture } from './architecture/spec.js'
+import type { CallHandle } from './batching/call.js'
+import { Gate } from './batching/gate.js'
+import type { Batch, Share } from './batching/part.js'
+import { Recorder } from './batching/recorder.js'
+import { type CallRequest, Scheduler } from './batching/scheduler.js'
+import { batchChannel, callChannel } from './batching/tracing.js'
 import { invalidArgument, unsupported } from './errors.js'
 import { type Graph, type GraphNode, indicesOf } from './graph/graph.js'
 import { lower } from './graph/lower.js'
 import type { InputStep, MemoryLayout } from './graph/plan.js'
 import { native } from './native/call.js'
-import { type Compiled, compileProgram, ProgramCache } from './programs.js'
-import { CallQueue, type Turn } from './queue.js'
+import { type Compiled, compileProgram, ProgramCache, type ProgramMemory } from './programs.js'
 
-/** Compiled programs that a model keeps: the input sizes and batch sizes that alternate in practice. */
-const maxPrograms = 4
+/** Families of programs that a model keeps: the input sizes and requests that alternate in practice. */
+const maxFamilies = 4
+/** Images that may be decoded ahead even with small batches: a few for every thread that decodes. */
+const minDecoded = 16
 
 export interface EngineOptions {
+  /** Of each lane. */
   threads: number
+  /** Batches that run at once. */
+  lanes: number
   maxBatch: number
+  maxDelayMs: number
+  maxQueue: number
   float32Precision: 'highest' | 'high'
   /** For tests; users choose with RESNET_ISA. */
   isa?: Isa
@@ -28,18 +40,27 @@ export interface Request {
   tail: readonly GraphNode[]
 }
 
-/** Memory that holds images one after another: [N, C, H, W] or [N, H, W, C]. */
-export interface BatchInput {
-  pieces: InputView[]
-  images: number
+/** What images are like: [C, H, W] or [H, W, C]. */
+export interface InputKind {
   height: number
   width: number
   dtype: InputStep['dtype']
   layout: MemoryLayout
 }
 
+/** Images that may share a batch. */
+export interface Kind {
+  key: string
+  input: InputKind
+  request: Request
+}
+
+export type EngineCall = CallHandle<Kind>
+
 export interface EngineParts {
   binding: Binding
+  /** As messages and traces name it. */
+  device: string
   architecture: Architecture
   weights: Weights
   checkpoint?: Checkpoint
@@ -53,52 +74,75 @@ export class Engine {
   readonly architecture: Architecture
   readonly options: EngineOptions
   private readonly network: Network
-  private readonly programs = new ProgramCache(maxPrograms)
-  private readonly queue = new CallQueue('The model')
+  private readonly programs = new ProgramCache(maxFamilies)
+  private readonly scheduler: Scheduler<Kind>
+  readonly recorder = new Recorder()
+  /** Of images that are decoded ahead of the network. */
+  readonly gate: Gate
   private disposal?: Promise<void>
 
   constructor(private readonly parts: EngineParts) {
     this.architecture = parts.architecture
     this.options = parts.options
     this.network = buildNetwork(parts.architecture)
-  }
-
-  /** A call: `body` gets turns, one at a time among all calls. @throws ERR_RESNET_DISPOSED; the signal's reason. */
-  call<T>(signal: AbortSignal | undefined, body: (turn: Turn) => Promise<T>): Promise<T> {
-    return this.queue.call(signal, body)
+    const { lanes, maxBatch } = parts.options
+    this.gate = new Gate(Math.max(minDecoded, 2 * lanes * maxBatch))
+    const schedulerOptions = { ...parts.options, owner: 'The model' }
+    this.scheduler = new Scheduler(schedulerOptions, (batch) => this.traced(batch), this.recorder)
   }
 
   /**
-   * Runs one batch of at most `maxBatch` images within a turn. `outputs` gives memory for the outputs' shapes: one list
-   * of pieces per output.
+   * A call: `body` submits its images, which run in batches with those of other calls.
+   * @throws ERR_RESNET_QUEUE_FULL; ERR_RESNET_DISPOSED; the signal's reason.
    */
-  async run(
-    input: BatchInput,
-    request: Request,
-    outputs: (shapes: Compiled['outputShapes']) => OutputView[][],
-    signal?: AbortSignal,
-  ): Promise<void> {
-    const { key, compile } = this.programFor(input, request, signal)
-    await this.programs.use(key, compile, async ({ lane, outputShapes }) => {
-      const call = { batch: input.images, inputs: [input.pieces], outputs: outputs(outputShapes) }
-      await native(signal, (cancel) => lane.run({ ...call, ...cancel }))
-    })
+  call<T>(request: CallRequest, body: (call: EngineCall) => Promise<T>): Promise<T> {
+    const { method, images, priority } = request
+    const context = { method, images, priority, queueDepth: this.scheduler.queueDepth }
+    return callChannel.tracePromise(() => this.scheduler.call(request, body), context)
   }
 
-  /** Compiles what `run` of the same would need. */
-  async prepare(input: Omit<BatchInput, 'pieces'>, request: Request, signal?: AbortSignal): Promise<void> {
-    const { key, compile } = this.programFor(input, request, signal)
-    await this.programs.use(key, compile, async () => {})
+  /** What is under way, and what it takes. */
+  load(): { queueDepth: number; busyLanes: number; memory: ProgramMemory } {
+    const { queueDepth, busyLanes } = this.scheduler
+    return { queueDepth, busyLanes, memory: this.programs.memory() }
+  }
+
+  kindOf(input: InputKind, request: Request): Kind {
+    const { height, width, dtype, layout } = input
+    return { key: [`${height}x${width}`, request.key, dtype, layout].join(' | '), input, request }
+  }
+
+  /** Compiles what a batch of `images` of the kind needs, and makes all lanes. */
+  async prepare(kind: Kind, images: number, signal: AbortSignal): Promise<void> {
+    const { key, compile } = this.programFor(kind, images)
+    await this.programs.use(key, compile, ({ lanes }) => lanes.fill(), signal)
+  }
+
+  private traced(batch: Batch<Kind>): Promise<void> {
+    const { images, shares, kind } = batch
+    const { height, width } = kind.input
+    const context = { images, calls: shares.length, height, width, device: this.parts.device }
+    return batchChannel.tracePromise(() => this.run(batch), context)
+  }
+
+  private async run({ kind, images, shares, signal }: Batch<Kind>): Promise<void> {
+    const { key, compile } = this.programFor(kind, images)
+    const body = async ({ lanes, outputShapes }: Compiled) => {
+      const call = assemble(shares, outputShapes)
+      if (call.batch === 0) return
+      await lanes.use(async (lane) => {
+        const begun = performance.now()
+        await native(signal, (cancel) => lane.run({ ...call, ...cancel }))
+        this.recorder.computed(performance.now() - begun, call.batch)
+      })
+    }
+    await this.programs.use(key, compile, body, signal)
   }
 
   /** How the program of such a batch runs, step by step; times are those of its last run, 0 before the first. */
-  async explain(
-    input: Omit<BatchInput, 'pieces'>,
-    request: Request,
-    signal?: AbortSignal,
-  ): Promise<ExplainRow[]> {
-    const { key, compile } = this.programFor(input, request, signal)
-    return this.programs.use(key, compile, async ({ program }) => program.explain())
+  explain(kind: Kind, images: number, signal: AbortSignal): Promise<ExplainRow[]> {
+    const { key, compile } = this.programFor(kind, images)
+    return this.programs.use(key, compile, async ({ program }) => program.explain(), signal)
   }
 
   /** Idempotent: refuses calls, waits for those that run, then frees programs, weights and checkpoint. */
@@ -139,20 +183,17 @@ export class Engine {
     throw unsupported(`${method}: the network has no head (numClasses 0); embed and features need none`)
   }
 
-  private programFor(input: Omit<BatchInput, 'pieces'>, request: Request, signal?: AbortSignal) {
-    const { height, width, dtype, layout } = input
-    const bucket = bucketOf(input.images, this.options.maxBatch)
-    const key = [`${height}x${width}`, request.key, dtype, layout, bucket].join(' | ')
-    return { key, compile: () => this.compile(input, request, bucket, signal) }
+  private programFor(kind: Kind, images: number) {
+    const bucket = bucketOf(images, this.options.maxBatch)
+    const compile = (signal: AbortSignal) => this.compile(kind, bucket, signal)
+    return { key: { family: kind.key, bucket }, compile }
   }
 
-  private async compile(
-    { height, width, dtype, layout }: Omit<BatchInput, 'pieces'>,
-    { outputs, tail }: Request,
-    maxBatch: number,
-    signal?: AbortSignal,
-  ): Promise<Compiled> {
+  private async compile({ input, request }: Kind, maxBatch: number, signal: AbortSignal): Promise<Compiled> {
+    const { height, width, dtype, layout } = input
+    const { outputs, tail } = request
     const { binding, weights, normalisation, architecture } = this.parts
+    const { threads, lanes: maxLanes, float32Precision, isa } = this.options
     const graph: Graph = [...this.network.graph, ...tail]
     const shape = [height, width, architecture.inChannels] as const
     const { plan, outputShapes } = lower({
@@ -160,12 +201,13 @@ export class Engine {
       inputs: [{ name: inputName, shape, dtype, layout, ...normalisation }],
       outputs: outputs.map((name) => ({ name, layout: 'nchw' })),
     })
-    const call = { ...this.options, plan: JSON.stringify(plan), weights, maxBatch }
-    return compileProgram(binding, call, outputShapes, signal)
+    const options = { threads, float32Precision, ...(isa === undefined ? {} : { isa }) }
+    const call = { ...options, plan: JSON.stringify(plan), weights, maxBatch }
+    return compileProgram(binding, call, { outputShapes, maxLanes }, signal)
   }
 
   private async close(): Promise<void> {
-    await this.queue.close()
+    await this.scheduler.close()
     await this.programs.dispose()
     this.parts.weights.dispose()
     this.parts.checkpoint?.dispose()
@@ -175,4 +217,22 @@ export class Engine {
 /** A batch runs in the next power of two, so that a handful of programs serves every size up to `maxBatch`. */
 function bucketOf(images: number, maxBatch: number): number {
   return Math.min(maxBatch, 2 ** Math.ceil(Math.log2(images)))
+}
+
+/** The native call of a batch; a share that has no memory for its outputs fails alone. */
+function assemble(shares: readonly Share[], shapes: Compiled['outputShapes']) {
+  const outputs: OutputView[][] = shapes.map(() => [])
+  const inputs: Share['pieces'] = []
+  let batch = 0
+  for (const { pieces, images, outputs: outputsFor, fail } of shares) {
+    try {
+      for (const [i, views] of outputsFor(shapes).entries()) outputs[i]?.push(...views)
+    } catch (error) {
+      fail(error)
+      continue
+    }
+    inputs.push(...pieces)
+    batch += images
+  }
+  return { batch, inputs: [inputs], outputs }
 }

@@ -1,5 +1,7 @@
 export type { ExplainRow } from '../binding.js'
 export type { Architecture, ArchitectureOptions, BlockKind, StemKind } from './architecture/spec.js'
+export type { Outcome, Percentiles } from './batching/recorder.js'
+export type { BatchTrace, CallTrace } from './batching/tracing.js'
 export type { Device, DeviceExplanation } from './device.js'
 export { ResNetError, type ResNetErrorCode } from './errors.js'
 export type { ImageLimits } from './image/source.js'
@@ -7,16 +9,20 @@ export type { ImageInput, ImageSize, Preprocessing, RawPixels } from './image/ty
 export type {
   CallOptions,
   ClassifyOptions,
+  ClassifyStreamOptions,
   CreateOptions,
   ExplainOptions,
   LoadOptions,
   LoadProgress,
   ModelOptions,
+  StreamOptions,
   WarmupOptions,
 } from './model-options.js'
 export { models } from './models.js'
 export * as ops from './ops.js'
 export { type Images, type Prediction, ResNet } from './resnet.js'
+export type { ModelStats } from './stats.js'
+export type { Source, Streamed } from './stream.js'
 export {
   type DType,
   type Float32Tensor,

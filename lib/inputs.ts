@@ -1,28 +1,23 @@
-import { setMaxListeners } from 'node:events'
 import type { InputView, OutputView } from '../binding.js'
-import { onAbort } from './abort.js'
-import type { BatchInput, Engine, Request } from './engine.js'
+import type { Engine, EngineCall, InputKind, Request } from './engine.js'
 import { invalidArgument } from './errors.js'
 import { preprocess } from './image/decode.js'
-import type { ImageLimits } from './image/source.js'
+import { type ImageLimits, isSharp } from './image/source.js'
 import type { ImageInput, PreprocessedImage, Preprocessing } from './image/types.js'
 import { allocateOutput, type Shape } from './outputs.js'
-import type { Turn } from './queue.js'
 import type { Tensor } from './tensor.js'
 
-export interface BatchRunner {
+export interface CallRunner {
   /** What messages begin with: 'classify'. */
   method: string
   engine: Engine
   request: Request
-  signal?: AbortSignal
+  call: EngineCall
 }
-interface Turns {
-  turn: Turn
-}
-interface ImageOptions {
+export interface ImageOptions {
   preprocessing: Preprocessing
   autoOrient: boolean
+  jpegScaling: boolean
   limits: ImageLimits
   /** Whether failures name the image's position in the caller's array. */
   indexed: boolean
@@ -46,19 +41,32 @@ class Outputs {
     private readonly request: Request,
   ) {}
 
-  /** One view per output and image, for the images at `positions` of the call. */
-  views(shapes: readonly Shape[], positions: readonly number[]): OutputView[][] {
-    this.outputs ??= shapes.map((shape, i) => this.allocate(shape, this.request.outputs[i]))
-    return this.outputs.map(({ shape, data }, i) => {
+  /** One view per output for `count` consecutive images of the call. */
+  range(shapes: readonly Shape[], from: number, count: number): OutputView[][] {
+    return this.allocated(shapes, from).map(({ shape, data }) => {
       const elements = size(shape)
-      if (shape.join() !== shapes[i]?.join())
-        throw this.differing(shape, shapes[i] as Shape, positions[0] as number)
+      return [data.subarray(from * elements, (from + count) * elements)]
+    })
+  }
+
+  /** One view per output and image, for the images at `positions` of the call. */
+  each(shapes: readonly Shape[], positions: readonly number[]): OutputView[][] {
+    return this.allocated(shapes, positions[0] as number).map(({ shape, data }) => {
+      const elements = size(shape)
       return positions.map((position) => data.subarray(position * elements, (position + 1) * elements))
     })
   }
 
   all(): Output[] {
     return this.outputs ?? []
+  }
+
+  private allocated(shapes: readonly Shape[], index: number): Output[] {
+    this.outputs ??= shapes.map((shape, i) => this.allocate(shape, this.request.outputs[i]))
+    for (const [i, { shape }] of this.outputs.entries()) {
+      if (shape.join() !== shapes[i]?.join()) throw this.differing(shape, shapes[i] as Shape, index)
+    }
+    return this.outputs
   }
 
   private allocate(shape: Shape, node: string | undefined): Output {
@@ -75,22 +83,23 @@ class Outputs {
   }
 }
 
-/** Runs a tensor [N, C, H, W] in batches of at most maxBatch, straight from its memory. */
-export async function tensorBatches(x: Tensor, runner: BatchRunner & Turns): Promise<Output[]> {
-  const { engine, request, signal, turn, method } = runner
+/** Runs a tensor [N, C, H, W] straight from its memory. */
+export async function tensorOutputs(x: Tensor, runner: CallRunner): Promise<Output[]> {
+  const { engine, request, call, method } = runner
   const { data, images, channels, height, width, dtype, layout } = asInput(x, runner)
   const outputs = new Outputs(method, images, request)
   const elements = channels * height * width
-  for (const positions of slices(images, engine.options.maxBatch)) {
-    const [first] = positions as [number]
-    const pieces = [data.subarray(first * elements, (first + positions.length) * elements)]
-    const input: BatchInput = { pieces, images: positions.length, height, width, dtype, layout }
-    await turn(() => engine.run(input, request, (shapes) => outputs.views(shapes, positions), signal))
-  }
+  await call.submit(engine.kindOf({ height, width, dtype, layout }, request), {
+    images,
+    slice: (from, count) => ({
+      pieces: [data.subarray(from * elements, (from + count) * elements)],
+      outputs: (shapes) => outputs.range(shapes, from, count),
+    }),
+  })
   return outputs.all()
 }
 
-function asInput(x: Tensor, { method, engine }: BatchRunner) {
+function asInput(x: Tensor, { method, engine }: CallRunner) {
   const expected = engine.architecture.inChannels
   const [images = 0, channels = 0, height = 0, width = 0] = x.shape
   if (x.shape.length !== 4 || channels !== expected) {
@@ -106,55 +115,92 @@ function asInput(x: Tensor, { method, engine }: BatchRunner) {
       `${method}: expected a tensor of float32, float16, bfloat16 or uint8, received int32`,
     )
   }
-  const dtype: BatchInput['dtype'] = x.dtype === 'uint8' ? 'uint8' : 'float32'
+  const dtype: InputKind['dtype'] = x.dtype === 'uint8' ? 'uint8' : 'float32'
   const data = (dtype === 'uint8' ? x.data : x.toFloat32().data) as InputView
   return { data, images, channels, height, width, dtype, layout: x.layout }
 }
 
 /**
- * Decodes and runs images in batches of at most maxBatch; while one batch runs, the next is decoded. Images that differ
- * in size run apart.
+ * Decodes and runs images; while some run, the next are decoded, a batch's worth at a time, so that what one call is
+ * given runs in the same batches every time as long as it is alone. Images that differ in size run apart.
  */
-export async function imageBatches(
+export async function imageOutputs(
   images: readonly ImageInput[],
-  runner: BatchRunner & Turns & ImageOptions,
+  runner: CallRunner & ImageOptions,
 ): Promise<Output[]> {
   const { engine, request, method } = runner
   if (images.length === 0) throw invalidArgument(`${method}: expected at least one image, received []`)
   const outputs = new Outputs(method, images.length, request)
-  // Stops the decoding of what nobody waits for once one image has failed.
-  const over = new AbortController()
-  const { signal } = over
-  const stopListening = onAbort(runner.signal, () => over.abort(runner.signal?.reason))
-  setMaxListeners(0, signal)
-  const batches = slices(images.length, engine.options.maxBatch)
-  const decode = async (positions: readonly number[] | undefined) =>
-    Promise.all(
-      (positions ?? []).map((index) => decodeOne(images[index] as ImageInput, index, { ...runner, signal })),
-    )
-  try {
-    let decoding = decode(batches[0])
-    for (const [batch, positions] of batches.entries()) {
-      const decoded = await decoding
-      decoding = decode(batches[batch + 1])
-      // It is awaited in the next round; until then its failure is not unhandled.
-      decoding.catch(() => {})
-      for (const group of bySize(decoded)) await runGroup(group, positions, outputs, runner)
-    }
-  } finally {
-    stopListening()
-    over.abort()
+  const { lanes, maxBatch } = engine.options
+  const underWay = new Set<Promise<void>>()
+  for (const positions of slices(images.length, maxBatch)) {
+    // One for every lane and one that is decoded meanwhile.
+    while (underWay.size > lanes) await Promise.race(underWay)
+    const work = decodeAndRun(images, positions, outputs, runner).finally(() => underWay.delete(work))
+    underWay.add(work)
+    // It is awaited below; until then its failure is not unhandled.
+    work.catch(() => {})
   }
+  await Promise.all(underWay)
   return outputs.all()
+}
+
+/** Whether the bytes are here or on a disk: an address or a stream may keep one waiting for as long as it likes. */
+export function isAtHand(image: ImageInput): boolean {
+  if (image instanceof URL) return !/^https?:$/.test(image.protocol)
+  return !isSharp(image)
+}
+
+async function decodeAndRun(
+  images: readonly ImageInput[],
+  positions: readonly number[],
+  outputs: Outputs,
+  runner: CallRunner & ImageOptions,
+): Promise<void> {
+  const { call, engine } = runner
+  const { gate } = engine
+  const gated = positions.filter((index) => isAtHand(images[index] as ImageInput)).length
+  let inside = 0
+  const leave = (count: number) => {
+    const leaving = Math.min(count, inside)
+    inside -= leaving
+    gate.leave(leaving)
+  }
+  try {
+    const begun = performance.now()
+    if (gated > 0) await gate.enter(gated, call.place, call.signal)
+    inside = gated
+    const slice = { positions, outputs, started: leave, waitedMs: performance.now() - begun }
+    const decoded = await Promise.all(
+      positions.map((index) => decodeOne(images[index] as ImageInput, index, runner)),
+    )
+    await Promise.all(bySize(decoded).map((group) => runGroup(group, slice, runner)))
+  } finally {
+    leave(inside)
+  }
 }
 
 async function decodeOne(
   image: ImageInput,
   index: number,
-  { preprocessing, autoOrient, limits, indexed, signal }: BatchRunner & ImageOptions,
+  { preprocessing, autoOrient, jpegScaling, limits, indexed, call, engine }: CallRunner & ImageOptions,
 ): Promise<PreprocessedImage> {
-  const options = { signal, autoOrient, limits, ...(indexed ? { index } : {}) }
-  return preprocess(image, preprocessing, options)
+  const options = { signal: call.signal, autoOrient, jpegScaling, limits, ...(indexed ? { index } : {}) }
+  const begun = performance.now()
+  const decoded = await preprocess(image, preprocessing, options)
+  engine.recorder.decoded(performance.now() - begun)
+  return decoded
+}
+
+/** What the groups of some decoded images have in common. */
+interface Decoded {
+  /** In the caller's array. */
+  positions: readonly number[]
+  outputs: Outputs
+  /** Told how many images a batch has taken. */
+  started(images: number): void
+  /** At the gate. */
+  waitedMs: number
 }
 
 interface Group {
@@ -179,20 +225,21 @@ function bySize(decoded: readonly PreprocessedImage[]): Group[] {
 
 async function runGroup(
   { height, width, members, pieces }: Group,
-  positions: readonly number[],
-  outputs: Outputs,
-  { engine, request, signal, turn }: BatchRunner & Turns,
+  { positions, outputs, started, waitedMs }: Decoded,
+  { engine, request, call }: CallRunner,
 ): Promise<void> {
-  const input: BatchInput = {
-    pieces,
-    images: members.length,
-    height,
-    width,
-    dtype: 'float32',
-    layout: 'nchw',
-  }
   const places = members.map((member) => positions[member] as number)
-  await turn(() => engine.run(input, request, (shapes) => outputs.views(shapes, places), signal))
+  await call.submit(engine.kindOf({ height, width, dtype: 'float32', layout: 'nchw' }, request), {
+    images: members.length,
+    waitedMs,
+    slice: (from, count) => {
+      started(count)
+      return {
+        pieces: pieces.slice(from, from + count),
+        outputs: (shapes) => outputs.each(shapes, places.slice(from, from + count)),
+      }
+    },
+  })
 }
 
 /** 0 … count − 1 in runs of at most `length`. */

@@ -5,14 +5,25 @@ import type { Preprocessing } from './image/types.js'
 import * as option from './options.js'
 
 export interface CallOptions {
-  /** Aborting rejects with the signal's reason; a waiting call leaves the queue, a running one stops. */
+  /** Aborting rejects at once with the signal's reason; what waits leaves the queue, and a batch that nobody else shares stops. */
   signal?: AbortSignal
+  /** Of two waiting calls the one with the higher number runs first; equal ones run in order. An integer, default 0. */
+  priority?: number
 }
 export interface ClassifyOptions extends CallOptions {
   /** How many classes to name, at most as many as there are. Default 5. */
   topK?: number
 }
-export interface WarmupOptions extends CallOptions {
+export interface StreamOptions extends CallOptions {
+  /** Images that are read, decoded or run at once. Default: two batches for every lane. */
+  concurrency?: number
+}
+export interface ClassifyStreamOptions extends StreamOptions {
+  /** How many classes to name, at most as many as there are. Default 5. */
+  topK?: number
+}
+export interface WarmupOptions {
+  signal?: AbortSignal
   height: number
   width: number
   /** Batch sizes, up to maxBatch. Default [1]. */
@@ -37,14 +48,31 @@ export interface ModelOptions {
   float32Precision?: 'highest' | 'high' | 'tf32'
   /** Default 0: what affinity and cgroup quota allow. */
   threads?: number
-  /** Images that run at once; a larger batch is split. Default 8. */
+  /** Images that run at once: of one call, which is split when it has more, or of several. Default 8. */
   maxBatch?: number
+  /**
+   * How long a batch that is not full waits for more images, in milliseconds. Default 0: an idle model runs what there
+   * is, and a busy one fills its next batch meanwhile.
+   */
+  maxDelayMs?: number
+  /** Images that may wait; a call that does not fit is refused with ERR_RESNET_QUEUE_FULL. Default: no limit. */
+  maxQueue?: number
+  /**
+   * Batches that run at once. 'latency' (default): one, with all threads. 'throughput': one a thread, each with a thread
+   * of its own. Or their number, which share the threads.
+   */
+  lanes?: 'latency' | 'throughput' | number
   /** One name per class. */
   labels?: readonly string[]
   /** Fields that replace those of the checkpoint's preset. */
   preprocess?: Partial<Omit<Preprocessing, 'source'>>
   /** Turn images as their EXIF orientation says. Default false, as PIL and torchvision. */
   autoOrient?: boolean
+  /**
+   * Decode a JPEG that shrinks to half or less at half its size: quicker for large photographs, and no longer exactly
+   * what PIL makes of them. Default false. Only where libturbojpeg decodes (see `resnet doctor`).
+   */
+  jpegScaling?: boolean
   imageLimits?: Partial<ImageLimits>
   signal?: AbortSignal
 }
@@ -76,6 +104,10 @@ const limits = option.value<Partial<ImageLimits>>(
   'an object { maxPixels, maxUrlBytes, urlTimeoutMs }',
   isObject,
 )
+const lanes = option.value<NonNullable<ModelOptions['lanes']>>(
+  "'latency', 'throughput' or an integer from 1 to 1024",
+  (value) => value === 'latency' || value === 'throughput' || option.integer(1, 1024).accepts(value),
+)
 
 export const modelTable = {
   device: option.defaulting(device, 'auto'),
@@ -83,9 +115,13 @@ export const modelTable = {
   float32Precision: option.defaulting(option.oneOf('highest', 'high', 'tf32'), 'high' as const),
   threads: option.defaulting(option.integer(0, 1024, ' (0: what the machine grants)'), 0),
   maxBatch: option.defaulting(option.integer(1, 1024), 8),
+  maxDelayMs: option.defaulting(option.number(0, 60_000), 0),
+  maxQueue: option.defaulting(positive, Number.MAX_SAFE_INTEGER),
+  lanes: option.defaulting(lanes, 'latency' as const),
   labels: option.list(text, 1, 1_000_000),
   preprocess: option.value<NonNullable<ModelOptions['preprocess']>>('an object', isObject),
   autoOrient: option.defaulting(option.boolean, false),
+  jpegScaling: option.defaulting(option.boolean, false),
   imageLimits: limits,
   signal: option.signal,
 }
@@ -111,10 +147,15 @@ export const limitsTable = {
   maxUrlBytes: option.defaulting(positive, defaultImageLimits.maxUrlBytes),
   urlTimeoutMs: option.defaulting(option.integer(1, 2 ** 31 - 1), defaultImageLimits.urlTimeoutMs),
 }
-export const callTable = { signal: option.signal }
+export const callTable = {
+  signal: option.signal,
+  priority: option.defaulting(option.integer(-(2 ** 31), 2 ** 31 - 1), 0),
+}
 export const classifyTable = { ...callTable, topK: option.defaulting(positive, 5) }
+export const streamTable = { ...callTable, concurrency: option.integer(1, 65_536) }
+export const classifyStreamTable = { ...streamTable, topK: classifyTable.topK }
 export const warmupTable = {
-  ...callTable,
+  signal: option.signal,
   height: option.integer(1, 65_536),
   width: option.integer(1, 65_536),
   batches: option.list(option.integer(1, 1024), 1, 64),

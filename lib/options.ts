@@ -30,6 +30,11 @@ export function integer(min: number, max: number, meaning = ''): Rule<number | u
   return rule(`an integer ${range}${meaning}`, accepts)
 }
 
+export function number(min: number, max: number): Rule<number | undefined> {
+  const accepts = (value: unknown) => typeof value === 'number' && value >= min && value <= max
+  return rule(`a number from ${min} to ${max}`, accepts)
+}
+
 export function oneOf<const T extends string | number>(...values: readonly T[]): Rule<T | undefined> {
   const words = values.map((value) => (typeof value === 'string' ? `'${value}'` : String(value)))
   const last = words.at(-1)

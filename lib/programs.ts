@@ -1,23 +1,80 @@
 import type { Binding, CompileCall, Lane, Program } from '../binding.js'
+import { onAbort } from './abort.js'
 import { native } from './native/call.js'
 
-/** A compiled plan with its one lane, and the [H, W, C] of its outputs. */
+/** A compiled plan with its lanes, and the [H, W, C] of its outputs. */
 export interface Compiled {
   program: Program
-  lane: Lane
+  lanes: Lanes
   outputShapes: readonly (readonly [number, number, number])[]
 }
 
-/** Compiles a plan and makes its lane; `signal` cancels. */
+/** The lanes of a program, up to `limit`, made when they are needed. */
+export class Lanes {
+  private readonly idle: Lane[] = []
+  private readonly all: Promise<Lane>[] = []
+  private next = 0
+
+  constructor(
+    private readonly program: Program,
+    private readonly limit: number,
+  ) {}
+
+  /** Runs `body` with a lane of its own; once there are `limit`, one that may be busy, whose work lines up. */
+  async use<T>(body: (lane: Lane) => Promise<T>): Promise<T> {
+    const lane = this.idle.pop() ?? (await this.another())
+    try {
+      return await body(lane)
+    } finally {
+      if (!this.idle.includes(lane)) this.idle.push(lane)
+    }
+  }
+
+  get count(): number {
+    return this.all.length
+  }
+
+  /** Makes all of them. */
+  async fill(): Promise<void> {
+    while (this.all.length < this.limit) this.idle.push(await this.create())
+  }
+
+  /** Waits for what was submitted. */
+  async dispose(): Promise<void> {
+    const made = await Promise.allSettled(this.all)
+    await Promise.all(made.map((lane) => (lane.status === 'fulfilled' ? lane.value.dispose() : undefined)))
+  }
+
+  private another(): Promise<Lane> {
+    if (this.all.length < this.limit) return this.create()
+    this.next = (this.next + 1) % this.all.length
+    return this.all[this.next] as Promise<Lane>
+  }
+
+  private async create(): Promise<Lane> {
+    const making = native(undefined, () => this.program.createLane())
+    this.all.push(making)
+    try {
+      return await making
+    } catch (error) {
+      this.all.splice(this.all.indexOf(making), 1)
+      throw error
+    }
+  }
+}
+
+/** Compiles a plan and makes its first lane; `signal` cancels. */
 export async function compileProgram(
   binding: Binding,
   call: Omit<CompileCall, 'control'>,
-  outputShapes: Compiled['outputShapes'],
+  { outputShapes, maxLanes = 1 }: { outputShapes: Compiled['outputShapes']; maxLanes?: number },
   signal?: AbortSignal,
 ): Promise<Compiled> {
   const program = await native(signal, (cancel) => binding.compile({ ...call, ...cancel }))
+  const lanes = new Lanes(program, maxLanes)
   try {
-    return { program, lane: await native(undefined, () => program.createLane()), outputShapes }
+    await lanes.use(async () => {})
+    return { program, lanes, outputShapes }
   } catch (error) {
     program.dispose()
     throw error
@@ -25,39 +82,65 @@ export async function compileProgram(
 }
 
 /** Waits for what runs, then frees. */
-export async function disposeCompiled({ lane, program }: Compiled): Promise<void> {
-  await lane.dispose()
+export async function disposeCompiled({ lanes, program }: Compiled): Promise<void> {
+  await lanes.dispose()
   program.dispose()
 }
 
+/** What a program is known by. */
+export interface ProgramKey {
+  /** Programs that differ in their batch bucket only are kept and dropped together: calls alternate between them. */
+  family: string
+  bucket: number
+}
+
+export interface ProgramMemory {
+  programs: number
+  weightBytes: number
+  /** Of all lanes. */
+  arenaBytes: number
+}
+
 interface Entry {
+  family: string
+  /** Set once it is compiled. */
+  made?: Compiled
   compiled: Promise<Compiled>
   users: number
+  /** Users that would still wait for the compilation; none: it is cancelled. */
+  interested: number
+  cancel: AbortController
   /** No longer in the cache: the last user disposes of it. */
   evicted: boolean
 }
 
-/** Programs by key; the least recently used goes when there are more than `limit`, once nobody runs it. */
+/** Programs by key; the least recently used family goes when there are more than `limit`, once nobody runs it. */
 export class ProgramCache {
   private readonly entries = new Map<string, Entry>()
   private readonly leaving = new Set<Promise<void>>()
 
   constructor(private readonly limit: number) {}
 
-  /** Runs `body` with the program of `key`, made by `compile` if it is not there. */
+  /**
+   * Runs `body` with the program of `key`, made by `compile` if it is not there. Users share a compilation: it is
+   * cancelled when the signals of all have aborted.
+   */
   async use<T>(
-    key: string,
-    compile: () => Promise<Compiled>,
+    key: ProgramKey,
+    compile: (signal: AbortSignal) => Promise<Compiled>,
     body: (compiled: Compiled) => Promise<T>,
+    signal?: AbortSignal,
   ): Promise<T> {
-    const entry = this.entries.get(key) ?? { compiled: compile(), users: 0, evicted: false }
+    const name = `${key.family} | ${key.bucket}`
+    const known = this.entries.get(name)
+    const entry = known ?? newEntry(key.family, compile)
     // Reinserted, so that a Map's order is the order of use.
-    this.entries.delete(key)
-    this.entries.set(key, entry)
+    this.entries.delete(name)
+    this.entries.set(name, entry)
+    if (known === undefined) this.evict(this.limit)
     ++entry.users
-    this.evict(this.limit)
     try {
-      return await body(await this.compiledOf(key, entry))
+      return await body(await this.compiledOf(name, entry, signal))
     } finally {
       --entry.users
       if (entry.evicted && entry.users === 0) this.remove(entry)
@@ -74,20 +157,46 @@ export class ProgramCache {
     return this.entries.size
   }
 
-  private async compiledOf(key: string, entry: Entry): Promise<Compiled> {
-    try {
-      return await entry.compiled
-    } catch (error) {
-      // One that failed or was aborted is tried again by the next call.
-      if (this.entries.get(key) === entry) this.entries.delete(key)
-      throw error
+  /** Of what is compiled. Programs share packed weights, so the largest figure counts. */
+  memory(): ProgramMemory {
+    const made = [...this.entries.values()].flatMap(({ made }) => (made === undefined ? [] : [made]))
+    return {
+      programs: made.length,
+      weightBytes: Math.max(0, ...made.map(({ program }) => program.info.weightBytes)),
+      arenaBytes: made.reduce((sum, { program, lanes }) => sum + program.info.arenaBytes * lanes.count, 0),
     }
   }
 
+  private async compiledOf(name: string, entry: Entry, signal?: AbortSignal): Promise<Compiled> {
+    // One that failed or was aborted is tried again by the next call.
+    const forget = () => {
+      if (this.entries.get(name) === entry) this.entries.delete(name)
+      entry.evicted = true
+    }
+    ++entry.interested
+    const stopListening = onAbort(signal, () => {
+      if (--entry.interested > 0) return
+      forget()
+      entry.cancel.abort(signal?.reason)
+    })
+    try {
+      entry.made = await entry.compiled
+      return entry.made
+    } catch (error) {
+      forget()
+      throw error
+    } finally {
+      stopListening()
+    }
+  }
+
+  /** Leaves the `limit` families that were used last. */
   private evict(limit: number): void {
-    for (const [key, entry] of this.entries) {
-      if (this.entries.size <= limit) return
-      this.entries.delete(key)
+    const recent = new Set([...this.entries.values()].reverse().map(({ family }) => family))
+    const kept = new Set([...recent].slice(0, limit))
+    for (const [name, entry] of this.entries) {
+      if (kept.has(entry.family)) continue
+      this.entries.delete(name)
       entry.evicted = true
       if (entry.users === 0) this.remove(entry)
     }
@@ -102,4 +211,9 @@ export class ProgramCache {
       .finally(() => this.leaving.delete(removal))
     this.leaving.add(removal)
   }
+}
+
+function newEntry(family: string, compile: (signal: AbortSignal) => Promise<Compiled>): Entry {
+  const cancel = new AbortController()
+  return { family, compiled: compile(cancel.signal), users: 0, interested: 0, cancel, evicted: false }
 }

@@ -2,19 +2,22 @@ import type { Binding, Checkpoint, ExplainRow, Isa, Weights } from '../binding.j
 import { parametersOf } from './architecture/build.js'
 import { architectureNamed } from './architecture/families.js'
 import { type Architecture, type ArchitectureOptions, defineArchitecture } from './architecture/spec.js'
+import type { Observer } from './batching/recorder.js'
 import { chooseDevice, type DeviceExplanation } from './device.js'
-import { Engine, type Request } from './engine.js'
+import { Engine, type EngineCall, type Request } from './engine.js'
 import { invalidArgument, ResNetError } from './errors.js'
 import { heRule, type ParameterRule } from './formula.js'
 import { choosePreprocessing } from './image/preset.js'
 import type { ImageLimits } from './image/source.js'
 import type { ImageInput, Preprocessing } from './image/types.js'
-import { type BatchRunner, imageBatches, type Output, tensorBatches } from './inputs.js'
+import { type CallRunner, imageOutputs, isAtHand, type Output, tensorOutputs } from './inputs.js'
 import {
   type CallOptions,
   type ClassifyOptions,
+  type ClassifyStreamOptions,
   type CreateOptions,
   callTable,
+  classifyStreamTable,
   classifyTable,
   createTable,
   type ExplainOptions,
@@ -24,11 +27,15 @@ import {
   loadTable,
   type ModelValues,
   modelTable,
+  type StreamOptions,
+  streamTable,
   type WarmupOptions,
   warmupTable,
 } from './model-options.js'
 import { addon, native, nativeSync } from './native/call.js'
 import * as option from './options.js'
+import { type ModelStats, statsOf } from './stats.js'
+import { type Source, type Streamed, type Streaming, streamed } from './stream.js'
 import { type DType, type Float32Tensor, Tensor } from './tensor.js'
 import { chooseLabels } from './weights/labels.js'
 import { matchCheckpoint } from './weights/match.js'
@@ -73,11 +80,11 @@ export class ResNet {
   readonly preprocessing: Readonly<Preprocessing>
   private readonly engine: Engine
   private readonly explanation: DeviceExplanation
-  private readonly imageOptions: { autoOrient: boolean; limits: ImageLimits }
+  private readonly imageOptions: { autoOrient: boolean; jpegScaling: boolean; limits: ImageLimits }
 
   private constructor(parts: ModelParts, values: ModelValues) {
     const { architecture, binding, weights, checkpoint, isa } = parts
-    const { threads, maxBatch, float32Precision, autoOrient } = values
+    const { maxBatch, maxDelayMs, maxQueue, float32Precision, autoOrient, jpegScaling } = values
     this.architecture = architecture
     this.explanation = parts.explanation
     this.device = this.explanation.device
@@ -88,15 +95,24 @@ export class ResNet {
     )
     this.imageOptions = {
       autoOrient,
+      jpegScaling,
       limits: option.readOptions('imageLimits', limitsTable, values.imageLimits),
     }
     this.engine = new Engine({
       binding,
+      device: this.device,
       architecture,
       weights,
       checkpoint,
       normalisation: this.preprocessing,
-      options: { threads, maxBatch, float32Precision: float32Precision as 'highest' | 'high', isa },
+      options: {
+        maxBatch,
+        maxDelayMs,
+        maxQueue,
+        ...laneShape(values.lanes, this.explanation.threads),
+        float32Precision: float32Precision as 'highest' | 'high',
+        isa,
+      },
     })
   }
 
@@ -203,9 +219,9 @@ export class ResNet {
   classify(images: readonly ImageInput[] | Tensor, options?: ClassifyOptions): Promise<Prediction[][]>
   classify(image: ImageInput, options?: ClassifyOptions): Promise<Prediction[]>
   async classify(images: Images, options?: ClassifyOptions): Promise<Prediction[] | Prediction[][]> {
-    const { topK, signal } = option.readOptions('classify', classifyTable, options)
+    const { topK, ...call } = option.readOptions('classify', classifyTable, options)
     const k = Math.min(topK, Math.max(1, this.labels.length))
-    const [scores, indices] = await this.run('classify', images, this.engine.likeliest(k), signal)
+    const [scores, indices] = await this.run('classify', images, this.engine.likeliest(k), call)
     const lists = Array.from({ length: (scores as Output).images }, (_, image) =>
       Array.from({ length: k }, (_, rank) => {
         const index = (indices as Output).data[image * k + rank] as number
@@ -229,13 +245,13 @@ export class ResNet {
    * const logits = await model.forward(Tensor.from(new Float32Array(3 * 224 * 224), [1, 3, 224, 224]))
    */
   async forward(x: Tensor, options?: CallOptions): Promise<Float32Tensor> {
-    const { signal } = option.readOptions('forward', callTable, options)
+    const call = option.readOptions('forward', callTable, options)
     if (!(x instanceof Tensor)) {
       throw invalidArgument(
         `forward: expected a Tensor, received ${option.describe(x)}; classify takes images`,
       )
     }
-    const [logits] = await this.run('forward', x, this.engine.logits(), signal)
+    const [logits] = await this.run('forward', x, this.engine.logits(), call)
     return asVectors(logits as Output)
   }
 
@@ -247,9 +263,57 @@ export class ResNet {
    * const { data, shape } = await model.embed(['a.jpg', 'b.jpg'])
    */
   async embed(images: Images, options?: CallOptions): Promise<Float32Tensor> {
-    const { signal } = option.readOptions('embed', callTable, options)
-    const [pooled] = await this.run('embed', images, this.engine.pooled(), signal)
+    const call = option.readOptions('embed', callTable, options)
+    const [pooled] = await this.run('embed', images, this.engine.pooled(), call)
     return asVectors(pooled as Output)
+  }
+
+  /**
+   * Classifies a stream of images of any length in constant memory: several at a time, as `classify` would each.
+   * @param images Anything to iterate over. An image is taken from it only when there is room, so whoever makes them
+   * should make them when asked.
+   * @returns In the order of the images: `{ input, predictions }`, or `{ input, error }` for one that cannot be read.
+   * A full queue (`maxQueue`) is waited for. Leaving the loop aborts what is under way and closes `images`.
+   * @throws ERR_RESNET_DISPOSED, ERR_RESNET_UNSUPPORTED without a head, ERR_RESNET_INVALID_ARGUMENT for the options; the
+   * signal's reason; what `images` throws.
+   * @example
+   * for await (const { input, predictions, error } of model.classifyStream(paths, { topK: 1 })) {
+   *   console.log(input, error ?? predictions[0].label)
+   * }
+   */
+  classifyStream<Input extends ImageInput>(
+    images: Source<Input>,
+    options?: ClassifyStreamOptions,
+  ): AsyncGenerator<Streamed<Input, { predictions: Prediction[] }>, void, undefined> {
+    const { topK, priority, ...values } = option.readOptions('classifyStream', classifyStreamTable, options)
+    return streamed(
+      this.checkSource('classifyStream', images),
+      this.streaming(values),
+      async (image, signal) => ({
+        predictions: await this.classify(image, { topK, priority, signal }),
+      }),
+    )
+  }
+
+  /**
+   * The pooled features of a stream of images; see `classifyStream`.
+   * @returns `{ input, embedding }` with a tensor [1, D], or `{ input, error }`.
+   * @throws As `classifyStream`, but no head is needed.
+   * @example
+   * for await (const { input, embedding } of model.embedStream(paths)) console.log(input, embedding?.data)
+   */
+  embedStream<Input extends ImageInput>(
+    images: Source<Input>,
+    options?: StreamOptions,
+  ): AsyncGenerator<Streamed<Input, { embedding: Float32Tensor }>, void, undefined> {
+    const { priority, ...values } = option.readOptions('embedStream', streamTable, options)
+    return streamed(
+      this.checkSource('embedStream', images),
+      this.streaming(values),
+      async (image, signal) => ({
+        embedding: await this.embed(image, { priority, signal }),
+      }),
+    )
   }
 
   /**
@@ -265,11 +329,11 @@ export class ResNet {
     stages: readonly Stage[],
     options?: CallOptions,
   ): Promise<Record<Stage, Float32Tensor>> {
-    const { signal } = option.readOptions('features', callTable, options)
+    const call = option.readOptions('features', callTable, options)
     const stage = option.value<string>('a string', (value) => typeof value === 'string')
     const names = option.check('features', 'stages', option.list(stage, 1, 64), stages)
     const distinct = [...new Set(names)]
-    const outputs = await this.run('features', images, this.engine.stages(distinct), signal)
+    const outputs = await this.run('features', images, this.engine.stages(distinct), call)
     return Object.fromEntries(outputs.map((output, i) => [distinct[i], asMaps(output)])) as Record<
       Stage,
       Float32Tensor
@@ -289,11 +353,10 @@ export class ResNet {
     const width = option.check('warmup', 'width', warmupTable.width, values.width)
     const { signal, batches = [1], method = this.labels.length > 0 ? 'classify' : 'embed' } = values
     const request = this.requestOf(method)
-    await this.engine.call(signal, async (turn) => {
-      for (const images of batches) {
-        const input = { images, height, width, dtype: 'float32', layout: 'nchw' } as const
-        await turn(() => this.engine.prepare(input, request, signal))
-      }
+    const { engine } = this
+    const kind = engine.kindOf({ height, width, dtype: 'float32', layout: 'nchw' }, request)
+    await engine.call({ method: 'warmup', images: 0, priority: 0, signal, inOrder: false }, async (call) => {
+      for (const images of batches) await engine.prepare(kind, images, call.signal)
     })
   }
 
@@ -308,16 +371,32 @@ export class ResNet {
     const values = option.readOptions('explain', explainTable, options)
     const height = option.check('explain', 'height', explainTable.height, values.height)
     const width = option.check('explain', 'width', explainTable.width, values.width)
-    const { batch: images, signal } = values
-    const input = { images, height, width, dtype: 'float32', layout: 'nchw' } as const
-    return this.engine.call(signal, (turn) =>
-      turn(() => this.engine.explain(input, this.engine.logits(), signal)),
-    )
+    const { batch, signal } = values
+    const { engine } = this
+    const kind = engine.kindOf({ height, width, dtype: 'float32', layout: 'nchw' }, engine.logits())
+    const request = { method: 'explain', images: 0, priority: 0, signal, inOrder: false }
+    return engine.call(request, (call) => engine.explain(kind, batch, call.signal))
   }
 
   /** Which device, instruction set and thread count were chosen, and why. */
   explainDevice(): DeviceExplanation {
     return structuredClone(this.explanation)
+  }
+
+  /**
+   * What the model is doing and has done: queue, batch sizes, latencies, images a second, memory.
+   * @example
+   * const { queueDepth, batchSizes, latencyMs } = model.stats()
+   */
+  stats(): ModelStats {
+    return statsOf(this.engine, this)
+  }
+
+  /** @internal Tells `observer` what happens until the returned function is called. */
+  observe(observer: Observer): () => void {
+    const { observers } = this.engine.recorder
+    observers.add(observer)
+    return () => observers.delete(observer)
   }
 
   /**
@@ -332,22 +411,45 @@ export class ResNet {
     return this.dispose()
   }
 
+  private checkSource<T>(method: string, source: Source<T>): Source<T> {
+    const { asyncIterator, iterator } = Symbol
+    const isSource =
+      typeof source === 'object' && source !== null && (asyncIterator in source || iterator in source)
+    if (isSource && !ArrayBuffer.isView(source)) return source
+    throw invalidArgument(
+      `${method}: expected an iterable of images, received ${option.describe(source)}; one image goes into a list`,
+    )
+  }
+
+  /** Two batches for every lane: one that runs and one that is decoded meanwhile. */
+  private streaming({ concurrency, signal }: { concurrency?: number; signal?: AbortSignal }): Streaming {
+    const { lanes, maxBatch } = this.engine.options
+    return { concurrency: concurrency ?? 2 * lanes * maxBatch, signal }
+  }
+
   private requestOf(method: 'classify' | 'forward' | 'embed'): Request {
     if (method === 'forward') return this.engine.logits()
     if (method === 'embed') return this.engine.pooled()
     return this.engine.likeliest(Math.min(classifyTable.topK.fallback, Math.max(1, this.labels.length)))
   }
 
-  /** One call: batches of at most maxBatch, each in its turn; gives the outputs of all images together. */
-  private run(method: string, images: Images, request: Request, signal?: AbortSignal): Promise<Output[]> {
+  /** One call; gives the outputs of all its images together. */
+  private run(
+    method: string,
+    images: Images,
+    request: Request,
+    { signal, priority }: option.Values<typeof callTable>,
+  ): Promise<Output[]> {
     const { engine, preprocessing } = this
-    const runner: BatchRunner = { method, engine, request, signal }
-    return engine.call(signal, (turn) => {
-      if (images instanceof Tensor) return tensorBatches(images, { ...runner, turn })
-      const list = Array.isArray(images) ? (images as ImageInput[]) : [images as ImageInput]
-      const imageOptions = { ...this.imageOptions, preprocessing, indexed: Array.isArray(images) }
-      return imageBatches(list, { ...runner, turn, ...imageOptions })
-    })
+    const runner = (call: EngineCall): CallRunner => ({ method, engine, request, call })
+    if (images instanceof Tensor) {
+      const asked = { method, images: images.shape[0] ?? 0, priority, signal, inOrder: true }
+      return engine.call(asked, (call) => tensorOutputs(images, runner(call)))
+    }
+    const list = Array.isArray(images) ? (images as ImageInput[]) : [images as ImageInput]
+    const asked = { method, images: list.length, priority, signal, inOrder: list.every(isAtHand) }
+    const imageOptions = { ...this.imageOptions, preprocessing, indexed: Array.isArray(images) }
+    return engine.call(asked, (call) => imageOutputs(list, { ...runner(call), ...imageOptions }))
   }
 }
 
@@ -380,6 +482,13 @@ function architectureIn(metadata: Record<string, string>): string | Architecture
     const message = cause instanceof ResNetError ? cause.message : `${call}: ${(cause as Error).message}`
     throw new ResNetError('ERR_RESNET_CORRUPT', message, { cause })
   }
+}
+
+/** How many lanes there are, and the threads of each. */
+function laneShape(lanes: ModelValues['lanes'], threads: number): { lanes: number; threads: number } {
+  if (lanes === 'latency') return { lanes: 1, threads }
+  if (lanes === 'throughput') return { lanes: threads, threads: 1 }
+  return { lanes, threads: Math.max(1, Math.floor(threads / lanes)) }
 }
 
 function asVectors({ images, shape: [, , c], data }: Output): Float32Tensor {

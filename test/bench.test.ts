@@ -9,6 +9,7 @@ import { report } from '../lib/bench/report.js'
 import { readResults } from '../lib/bench/results.js'
 import { mulberry32, percentiles, ratioOfMedians } from '../lib/bench/statistics.js'
 import type { Measured, Results, Trial } from '../lib/bench/types.js'
+import { addon } from '../lib/native/call.js'
 import { packageRoot } from '../lib/root.js'
 import { refusal } from './support/refusal.js'
 
@@ -137,6 +138,16 @@ test('the report holds charts for light and dark, every figure, and no raw marku
   expect(html).not.toMatch(/(src|href)=/)
 })
 
+test('the limits of the machine are measured, and can be aborted', async () => {
+  const limits = await addon().measureLimits({ threads: 1 })
+  expect(limits.map(({ unit }) => unit)).toEqual(expect.arrayContaining(['GFLOP/s float32', 'GB/s']))
+  for (const { value } of limits) expect(value).toBeGreaterThan(0.1)
+  const control = addon().createControl()
+  const measuring = addon().measureLimits({ threads: 1, control })
+  control.cancel()
+  await expect(measuring).rejects.toMatchObject({ code: 'ABORTED' })
+}, 60_000)
+
 test('a file that is none of ours is refused', async () => {
   const file = path.join(folder, 'other.json')
   writeFileSync(file, '{"version": 1}')
@@ -166,4 +177,7 @@ test('the command measures in fresh processes and writes what it measured', asyn
   }
   expect(written.layers?.[0]?.rows.length).toBeGreaterThan(20)
   expect(readFileSync(html, 'utf8').match(/<svg/g)).toHaveLength(6)
+  const again = path.join(folder, 'again.html')
+  await promisify(execFile)(process.execPath, [cli, 'bench', 'report', output, '-o', again])
+  expect(readFileSync(again, 'utf8')).toBe(readFileSync(html, 'utf8'))
 }, 120_000)

@@ -309,11 +309,26 @@ describe('doctor', () => {
       platform: `${process.platform}-${process.arch}`,
       binary: expect.stringMatching(/\.node$/),
       cpu: { isa: expect.any(String), threads: expect.any(Number), threadsFrom: expect.any(String) },
-      images: { sharp: expect.any(String), libvips: expect.any(String) },
+      images: {
+        sharp: expect.any(String),
+        libvips: expect.any(String),
+        jpeg: { decoder: process.platform === 'linux' ? 'libturbojpeg' : 'sharp' },
+      },
       cuda: { available: false },
       selfTest: { ok: true, images: 10, correct: 10 },
       problems: [],
     })
+  })
+
+  it('says why sharp decodes JPEGs', () => {
+    const { stdout } = resnet(['doctor'], { env: { RESNET_TURBOJPEG: 'off' } })
+    expect(stdout).toMatch(/JPEG +decoded by sharp: RESNET_TURBOJPEG is off/)
+  })
+
+  it('says that a decoder asked for cannot be used', () => {
+    const { status, stdout } = resnet(['doctor', '--json'], { env: { RESNET_TURBOJPEG: '/absent.so' } })
+    expect(status).toBe(1)
+    expect(JSON.parse(stdout).problems[0]).toMatch(/cannot decode JPEGs with '\/absent\.so'/)
   })
 
   it('says what is wrong', () => {

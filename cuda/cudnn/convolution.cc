@@ -353,22 +353,30 @@ class FrontendContext final : public CudnnContext {
       if (!made.ok()) return made.takeStatus();
       Operations& graph = *made.value();
       RESNET_RETURN_IF_ERROR(check(graph.build_operation_graph(handle_->get()), what));
-      // A form that its heuristics know nothing of may still have engines of the last resort.
-      if (graph.create_execution_plans({fe::HeurMode_t::A}).is_bad())
-        RESNET_RETURN_IF_ERROR(
-            check(graph.create_execution_plans({fe::HeurMode_t::FALLBACK}), what));
-      return collect(graph, shape, form, query, found.engines, refused);
+      // Where the heuristics' best engines all do something that was not asked for (TF32, say), there are
+      // still those of the last resort.
+      for (fe::HeurMode_t mode : {fe::HeurMode_t::A, fe::HeurMode_t::FALLBACK}) {
+        const size_t known = graph.configurations().size();
+        const Status proposed = check(graph.create_execution_plans({mode}), what);
+        if (proposed.code == Code::kDeviceLost) return proposed;
+        if (!proposed.ok()) refused.push_back(proposed.message);
+        if (proposed.ok())
+          RESNET_RETURN_IF_ERROR(collect(graph, known, shape, form, query, found.engines, refused));
+        if (!found.engines.empty()) break;
+      }
+      return Status::okay();
     });
     if (!found.failure.ok()) refused.push_back(found.failure.message);
     return found;
   }
 
-  Status collect(Operations& graph, const ConvolutionShape& shape, GraphForm form,
+  // The engines of the configurations from `first` on.
+  Status collect(Operations& graph, size_t first, const ConvolutionShape& shape, GraphForm form,
                  const EngineQuery& query,
                  std::vector<std::shared_ptr<const ConvolutionEngine>>& engines,
                  std::vector<std::string>& refused) const {
     fe::EngineConfigList configurations = graph.configurations();
-    for (size_t i = 0; i < configurations.size(); ++i) {
+    for (size_t i = first; i < configurations.size(); ++i) {
       if (query.limit > 0 && engines.size() == static_cast<size_t>(query.limit)) break;
       const auto index = static_cast<int64_t>(i);
       std::string name;

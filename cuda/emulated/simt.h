@@ -456,11 +456,9 @@ cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t 
     return call.run() ? cudaSuccess : cudaErrorLaunchFailure;
   }
   auto* const queued = new Launch(std::move(call));
-  const auto drop = [](void* context) { delete static_cast<Launch*>(context); };
-  const cudaError_t error = resnetSimulatedEnqueue(
-      stream, [](void* context) { static_cast<Launch*>(context)->run(); }, queued, drop);
-  if (error != cudaSuccess) drop(queued);
-  return error;
+  return resnetSimulatedEnqueue(
+      stream, [](void* context) { static_cast<Launch*>(context)->run(); }, queued,
+      [](void* context) { delete static_cast<Launch*>(context); });
 }
 
 }  // namespace resnet::cuda

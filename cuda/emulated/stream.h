@@ -7,7 +7,8 @@
 #include <cuda_runtime_api.h>
 
 extern "C" {
-// run(context) once per execution; drop(context) once, when it can never run again.
+// Takes the context over: run(context) once per execution; drop(context) once, when it can never run
+// again, which is before the return where that is an error.
 __attribute__((weak)) cudaError_t resnetSimulatedEnqueue(cudaStream_t stream, void (*run)(void*),
                                                          void* context, void (*drop)(void*));
 }

@@ -10,6 +10,8 @@ export interface Chart {
   /** What the reader should take from it, in one sentence. */
   caption: string
   option: ChartOption
+  /** Lines of the legend below. */
+  legend: number
 }
 
 interface Line {
@@ -24,19 +26,25 @@ export function chartsOf(results: Results): Chart[] {
 
 function throughput({ trials }: Results): Chart | undefined {
   const closed = trials.filter(({ load }) => load.kind === 'closed')
-  const lines = linesOf(closed, ({ batch }) => batch, figures['images/s'].of)
+  const lines = linesOf(closed, ({ batch }) => batch, figures['images/s'].of, networkAndThreads)
   if (lines.length === 0) return undefined
   return {
     title: 'Throughput against batch',
     caption: 'Images a second, one call after another; medians of the rounds. Higher is better.',
+    legend: lines.length,
     option: lineChart(lines, 'images a call', 'images/s', 'log'),
   }
 }
 
 function latency({ trials }: Results): Chart | undefined {
   const open = trials.filter(({ load }) => load.kind === 'open')
-  const at = (figure: (round: Measured) => number, suffix: string) =>
-    linesOf(open, ({ load }) => (load.kind === 'open' ? load.share * 100 : 0), figure, suffix)
+  const at = (figure: (round: Measured) => number, percentile: string) =>
+    linesOf(
+      open,
+      ({ load }) => (load.kind === 'open' ? load.share * 100 : 0),
+      figure,
+      (trial) => `${networkAndThreads(trial)}, batches up to ${trial.batch}, ${percentile}`,
+    )
   const lines = [...at(figures['p50 ms'].of, 'p50'), ...at(figures['p99 ms'].of, 'p99')]
   if (lines.length === 0) return undefined
   return {
@@ -44,6 +52,7 @@ function latency({ trials }: Results): Chart | undefined {
     caption:
       'Single images arriving at random, latency from the intended arrival; the load is a share of what the closed loop ' +
       'reached. Lower is better.',
+    legend: lines.length,
     option: lineChart(lines, 'load, % of capacity', 'ms', 'value'),
   }
 }
@@ -58,8 +67,9 @@ function layers({ layers: tables = [] }: Results): Chart | undefined {
     .slice(0, mostLayers)
     .reverse()
   return {
-    title: `Where the time goes: ${table.network}, batch ${table.batch}, ${table.threads} threads`,
+    title: `Where the time goes: ${table.network}, batch ${table.batch}, ${threadsText(table.threads)}`,
     caption: `The ${slowest.length} slowest steps, milliseconds of one batch.`,
+    legend: 0,
     option: {
       grid: { left: 180, right: 60, top: 20, bottom: 50 },
       xAxis: { type: 'value', name: 'ms', nameLocation: 'middle', nameGap: 30 },
@@ -69,18 +79,26 @@ function layers({ layers: tables = [] }: Results): Chart | undefined {
   }
 }
 
-/** A line per network, threads, and driver. */
+function networkAndThreads({ network, threads }: TrialResult): string {
+  return `${network.name}, ${threadsText(threads)}`
+}
+
+export function threadsText(threads: number): string {
+  return threads === 1 ? '1 thread' : `${threads} threads`
+}
+
+/** A line per group of trials and driver. */
 function linesOf(
   trials: readonly TrialResult[],
   x: (trial: TrialResult) => number,
   y: (round: Measured) => number,
-  suffix = '',
+  group: (trial: TrialResult) => string,
 ): Line[] {
   const lines = new Map<string, Line>()
   for (const trial of trials) {
     for (const { driver, rounds } of trial.drivers) {
       if (rounds.length === 0) continue
-      const name = `${trial.network.name}, ${trial.threads} threads, ${driver} ${suffix}`.trim()
+      const name = `${group(trial)}, ${driver}`
       const line = lines.get(name) ?? { name, points: [] }
       line.points.push([x(trial), round(median(rounds.map(y)))])
       lines.set(name, line)
@@ -89,10 +107,13 @@ function linesOf(
   return [...lines.values()].map(({ name, points }) => ({ name, points: points.sort(([a], [b]) => a - b) }))
 }
 
+/** Pixels that one line of the legend takes. */
+export const legendLine = 21
+
 function lineChart(lines: readonly Line[], x: string, y: string, scale: 'log' | 'value'): ChartOption {
   return {
-    legend: { bottom: 0, type: 'plain' },
-    grid: { left: 70, right: 40, top: 30, bottom: 60 + 24 * Math.ceil(lines.length / 2) },
+    legend: { bottom: 0, left: 60, orient: 'vertical', itemGap: 6 },
+    grid: { left: 70, right: 40, top: 30, bottom: 60 + legendLine * lines.length },
     xAxis: {
       type: scale,
       ...(scale === 'log' ? { logBase: 2 } : {}),

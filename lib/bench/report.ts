@@ -1,7 +1,7 @@
 import { createRequire } from 'node:module'
 import path from 'node:path'
 import { ResNetError } from '../errors.js'
-import { type Chart, chartsOf } from './charts.js'
+import { type Chart, chartsOf, legendLine, threadsText } from './charts.js'
 import { figures } from './compare.js'
 import { median } from './statistics.js'
 import type { Results, TrialResult } from './types.js'
@@ -76,10 +76,15 @@ function loadECharts(): ECharts {
   )
 }
 
-function figure(echarts: ECharts, { title, caption, option }: Chart): string {
+function figure(echarts: ECharts, { title, caption, option, legend }: Chart): string {
   const drawn = (['light', 'dark'] as const).map((scheme) => {
     const theme = scheme === 'dark' ? 'dark' : undefined
-    const chart = echarts.init(null, theme, { renderer: 'svg', ssr: true, width, height })
+    const chart = echarts.init(null, theme, {
+      renderer: 'svg',
+      ssr: true,
+      width,
+      height: height + legend * legendLine,
+    })
     chart.setOption({ ...option, backgroundColor: 'transparent', animation: false })
     const svg = chart.renderToSVGString()
     chart.dispose()
@@ -130,7 +135,7 @@ function layerTables({ layers = [] }: Results): string {
           `<td class="number">${bound === undefined ? '' : `${Math.round(bound * 100)} %`}</td></tr>`,
       )
       return (
-        `<h2>Steps of ${escaped(network)}, batch ${batch}, ${threads} threads</h2><div class="wide"><table><tr><th>step</th>` +
+        `<h2>Steps of ${escaped(network)}, batch ${batch}, ${threadsText(threads)}</h2><div class="wide"><table><tr><th>step</th>` +
         `<th>kernel</th><th>ms</th><th>GFLOP/s</th><th>GB/s</th><th>of the bound</th></tr>${body.join('')}</table></div>`
       )
     })

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs'
 import path from 'node:path'
+import { threadsText } from '../bench/charts.js'
 import { type Comparison, compare } from '../bench/compare.js'
 import { layerTable } from '../bench/layers.js'
 import { report } from '../bench/report.js'
@@ -11,7 +12,7 @@ import { invalidArgument } from '../errors.js'
 import { addon, native } from '../native/call.js'
 import { ResNet } from '../resnet.js'
 import { complain, type ExitCode, exitCode } from './exit.js'
-import { print } from './output.js'
+import { Output, print } from './output.js'
 
 export interface BenchOptions {
   network: string[]
@@ -33,6 +34,17 @@ export interface BenchOptions {
 
 /** `resnet bench`: measures, prints a table, and writes what was measured. */
 export async function bench(options: BenchOptions): Promise<ExitCode> {
+  const output = await Output.open()
+  try {
+    return await measureAll(options, (text) => output.write(text))
+  } finally {
+    await output.end()
+  }
+}
+
+type Print = (text: string) => Promise<void>
+
+async function measureAll(options: BenchOptions, print: Print): Promise<ExitCode> {
   const networks = await networksOf(options)
   const threadCounts = options.threads.map((count) => (count === 0 ? addon().cpuInfo().threads : count))
   const trials = networks.flatMap((network) =>
@@ -40,7 +52,7 @@ export async function bench(options: BenchOptions): Promise<ExitCode> {
       options.batch.flatMap((batch) => loads(options, network, threads, batch)),
     ),
   )
-  const limits = options.limits ? await measureLimits(Math.max(...threadCounts)) : undefined
+  const limits = options.limits ? await measureLimits(Math.max(...threadCounts), print) : undefined
   const peers = options.peer.map((peer) => requirePeer(peer, options))
   const results = await runTrials({
     trials,
@@ -50,7 +62,7 @@ export async function bench(options: BenchOptions): Promise<ExitCode> {
     peers: process.cwd(),
     onTrial: (trial) => void print(tableOf(trial)),
   })
-  const layers = options.layers ? await layerTables(trials, limits) : undefined
+  const layers = options.layers ? await layerTables(trials, limits, print) : undefined
   const all = { ...results, ...(limits ? { limits } : {}), ...(layers ? { layers } : {}) }
   if (options.output !== undefined) await writeWhole(options.output, `${JSON.stringify(all, null, 2)}\n`)
   if (options.report !== undefined) await writeWhole(options.report, report(all))
@@ -96,20 +108,24 @@ function requirePeer(peer: string, { onnx }: BenchOptions): string {
   return peer
 }
 
-async function measureLimits(threads: number): Promise<Limit[]> {
+async function measureLimits(threads: number, print: Print): Promise<Limit[]> {
   const limits = await native(undefined, (cancel) => addon().measureLimits({ threads, ...cancel }))
   await print(
     `Limits of this machine\n${limits
       .map(
         ({ name, value, unit, threads: used }) =>
-          `  ${name.padEnd(34)} ${value.toFixed(1).padStart(9)} ${unit}, ${used} threads\n`,
+          `  ${name.padEnd(34)} ${value.toFixed(1).padStart(9)} ${unit}, ${threadsText(used)}\n`,
       )
       .join('')}`,
   )
   return limits
 }
 
-async function layerTables(trials: readonly Trial[], limits?: readonly Limit[]): Promise<LayerTable[]> {
+async function layerTables(
+  trials: readonly Trial[],
+  limits: readonly Limit[] | undefined,
+  print: Print,
+): Promise<LayerTable[]> {
   const tables: LayerTable[] = []
   for (const trial of trials.filter(({ load }) => load.kind === 'closed')) {
     const table = await layerTable(trial, limits)

@@ -10,9 +10,8 @@ export interface ClassifyOptions extends ImageOptions {
 export function classify(names: string[], options: ClassifyOptions): Promise<ExitCode> {
   return overImages<Prediction[]>(names, options, {
     run: (model, image, signal) => model.classify(image, { topK: options.top, signal }),
-    json: (predictions) => ({
-      predictions: predictions.map(({ label, index, score }) => ({ label, index, score })),
-    }),
+    member: 'predictions',
+    json: (predictions) => predictions.map(({ label, index, score }) => ({ label, index, score })),
     text: (file, predictions) => `${file}\n${predictions.map(row).join('')}`,
   })
 }

@@ -2,6 +2,7 @@ import { readdir } from 'node:fs/promises'
 import path from 'node:path'
 import sharp from 'sharp'
 import type { Binding, CpuInfo } from '../../binding.js'
+import { jpegLibrary } from '../image/jpeg.js'
 import { models } from '../models.js'
 import { loadBinding } from '../native/load.js'
 import { ResNet } from '../resnet.js'
@@ -28,7 +29,12 @@ interface Report {
   libc?: string
   binary?: string
   cpu?: CpuInfo
-  images: { sharp: string; libvips: string }
+  images: {
+    sharp: string
+    libvips: string
+    /** What decodes JPEGs: the path of libturbojpeg, or sharp and why. */
+    jpeg: { decoder: 'libturbojpeg'; path: string } | { decoder: 'sharp'; reason: string }
+  }
   cuda: { available: false; reason: string }
   selfTest?: SelfTest
   problems: string[]
@@ -48,7 +54,11 @@ async function examine(): Promise<Report> {
     node: process.version,
     platform: `${process.platform}-${process.arch}`,
     libc: cLibrary(),
-    images: { sharp: sharp.versions.sharp ?? 'unknown', libvips: sharp.versions.vips },
+    images: {
+      sharp: sharp.versions.sharp ?? 'unknown',
+      libvips: sharp.versions.vips,
+      jpeg: { decoder: 'sharp', reason: 'no addon' },
+    },
     cuda: { available: false, reason: 'not in this version; networks run on the CPU' },
     problems: [],
   }
@@ -57,6 +67,7 @@ async function examine(): Promise<Report> {
     report.binary = fileOf(binding)
     report.cpu = binding.cpuInfo()
     report.problems.push(...cpuProblems(report.cpu))
+    report.images.jpeg = jpegDecoder()
     report.selfTest = await testSelf()
     if (!report.selfTest.ok) report.problems.push(selfTestProblem(report.selfTest))
   } catch (error) {
@@ -64,6 +75,11 @@ async function examine(): Promise<Report> {
   }
   report.ok = report.problems.length === 0
   return report
+}
+
+function jpegDecoder(): Report['images']['jpeg'] {
+  const { path: file, reason } = jpegLibrary()
+  return file === undefined ? { decoder: 'sharp', reason } : { decoder: 'libturbojpeg', path: file }
 }
 
 function cLibrary(): string | undefined {
@@ -127,12 +143,17 @@ function text(report: Report): string {
     ['addon', report.binary ?? 'not loaded'],
     ...cpuRows(report.cpu),
     ['images', `sharp ${report.images.sharp}, libvips ${report.images.libvips}`],
+    ['  JPEG', jpegText(report.images.jpeg)],
     ['CUDA', report.cuda.reason],
     ...selfTestRows(report.selfTest),
   ]
   const lines = rows.map(([name, value]) => `${name.padEnd(10)} ${value}\n`)
   const problems = report.problems.map((problem) => `  - ${problem}\n`)
   return `${lines.join('')}\n${report.ok ? 'All is well.\n' : `Something is wrong:\n${problems.join('')}`}`
+}
+
+function jpegText(jpeg: Report['images']['jpeg']): string {
+  return jpeg.decoder === 'sharp' ? `decoded by sharp: ${jpeg.reason}` : `decoded by ${jpeg.path}`
 }
 
 function cpuRows(cpu: CpuInfo | undefined): [string, string][] {
@@ -144,7 +165,7 @@ function cpuRows(cpu: CpuInfo | undefined): [string, string][] {
   return [
     ['CPU', `${cpu.model}, L2 ${size(cpu.l2Bytes)}, L3 ${size(cpu.l3Bytes)}`],
     ...tiers,
-    ['threads', `${cpu.threads} (${cpu.threadsFrom})`],
+    ['threads', `${cpu.threads} (${cpu.threadsFrom}), ${cpu.imageThreads} for images`],
   ]
 }
 

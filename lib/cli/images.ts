@@ -1,9 +1,11 @@
 import { models } from '../models.js'
 import { ResNet } from '../resnet.js'
+import { streamed } from '../stream.js'
 import { asJson, complain, type ExitCode, exitCode } from './exit.js'
 import { expandInputs, type Input } from './inputs.js'
 import { Output } from './output.js'
 import { Progress } from './progress.js'
+import { Finished } from './resume.js'
 
 /** What classify and embed have in common. */
 export interface ImageOptions {
@@ -12,17 +14,20 @@ export interface ImageOptions {
   threads?: number
   json?: boolean
   output?: string
+  /** Keep the results that `output` holds and work on the other images. */
+  resume?: boolean
 }
 
 export interface ImageCommand<T> {
   run(model: ResNet, image: string | URL, signal: AbortSignal): Promise<T>
-  /** The members beside "file" of a JSON line. */
-  json(result: T): object
+  /** The member beside "file" of a JSON line. */
+  member: string
+  json(result: T): unknown
   text(file: string, result: T): string
 }
 
-/** Images being read and decoded while the network runs on an earlier one. */
-const inFlight = 4
+/** Images that are read, decoded or run at once: two batches. */
+const concurrency = 16
 
 const embeddedNote =
   'Note: the embedded model knows handwritten digits and nothing else; it calls every picture a digit. Use --model for your own.'
@@ -59,20 +64,30 @@ async function withModel<T>(
   signal: AbortSignal,
 ): Promise<ExitCode> {
   // Opened only now: a model that cannot be loaded leaves an earlier run's file as it is.
-  const output = await openOutput(options.output)
-  if (output === undefined) return exitCode.usage
+  const opened = await open(options, command.member)
+  if (opened === undefined) return exitCode.usage
+  const { output, finished } = opened
   try {
-    const failures = await processAll(model, await expandInputs(names), options, command, output, signal)
+    const all = await expandInputs(names)
+    const inputs = all.filter(({ file }) => !finished?.take(file))
+    if (finished !== undefined)
+      complain(`${all.length - inputs.length} of ${all.length} images have their results.`)
+    const failures = await processAll(model, inputs, options, command, output, signal)
     if (signal.aborted) return exitCode.interrupted
-    return failures > 0 ? exitCode.someFailed : exitCode.ok
+    return failures + (finished?.failures ?? 0) > 0 ? exitCode.someFailed : exitCode.ok
   } finally {
     await output.end()
   }
 }
 
-async function openOutput(file?: string): Promise<Output | undefined> {
+async function open(
+  { output, resume }: ImageOptions,
+  member: string,
+): Promise<{ output: Output; finished?: Finished } | undefined> {
   try {
-    return await Output.open(file)
+    if (output === undefined || !resume) return { output: await Output.open(output) }
+    const finished = await Finished.read(output, member)
+    return { output: await Output.open(output, true), finished }
   } catch (error) {
     complain(`resnet: ${asJson(error).message}`)
     return undefined
@@ -102,21 +117,31 @@ async function processAll<T>(
 ): Promise<number> {
   const progress = new Progress(inputs.length)
   let failures = 0
-  const work = async ({ image, error }: Input) => {
+  const asLines = options.json || options.resume || /\.(ndjson|jsonl)$/i.test(options.output ?? '')
+  const run = async ({ image, error }: Input, stop: AbortSignal) => {
     if (error !== undefined) throw error
-    return command.run(model, image, signal)
+    return command.run(model, image, stop)
   }
-  for await (const [input, outcome] of inOrder(inputs, work)) {
-    if (signal.aborted || output.closed) break
-    const complains = outcome.status === 'rejected' && !options.json
+  // Every failure is its image's here, whatever its code.
+  const work = async (input: Input, stop: AbortSignal) => {
+    const [outcome] = await Promise.allSettled([run(input, stop)])
+    return { outcome }
+  }
+  for await (const { input, outcome } of untilAborted(
+    streamed(inputs, { concurrency, signal }, work),
+    signal,
+  )) {
+    if (output.closed || outcome === undefined) break
+    const complains = outcome.status === 'rejected' && !asLines
     if (output.isTerminal || complains) progress.clear()
     if (outcome.status === 'rejected') {
       failures += 1
       const error = asJson(outcome.reason)
-      if (options.json) await output.write(`${JSON.stringify({ file: input.file, error })}\n`)
+      if (asLines) await output.write(`${JSON.stringify({ file: input.file, error })}\n`)
       else complain(`${input.file}: ${error.message} (${error.code})`)
-    } else if (options.json) {
-      await output.write(`${JSON.stringify({ file: input.file, ...command.json(outcome.value) })}\n`)
+    } else if (asLines) {
+      const line = { file: input.file, [command.member]: command.json(outcome.value) }
+      await output.write(`${JSON.stringify(line)}\n`)
     } else {
       await output.write(command.text(input.file, outcome.value))
     }
@@ -127,27 +152,11 @@ async function processAll<T>(
   return failures
 }
 
-/** Starts up to `inFlight` pieces of work at a time and yields their outcomes in the order of the items. */
-async function* inOrder<I, T>(
-  items: readonly I[],
-  work: (item: I) => Promise<T>,
-): AsyncGenerator<[I, PromiseSettledResult<T>]> {
-  const running: [I, Promise<PromiseSettledResult<T>>][] = []
-  const settle = (item: I) => Promise.allSettled([work(item)]).then(([outcome]) => outcome)
-  let next = 0
+/** An interrupted run just ends. */
+async function* untilAborted<T>(items: AsyncIterable<T>, signal: AbortSignal): AsyncGenerator<T> {
   try {
-    for (;;) {
-      while (next < items.length && running.length < inFlight) {
-        const item = items[next] as I
-        running.push([item, settle(item)])
-        next += 1
-      }
-      const first = running.shift()
-      if (first === undefined) return
-      yield [first[0], await first[1]]
-    }
-  } finally {
-    // Left early: nothing may still use the model when it is disposed.
-    await Promise.all(running.map(([, outcome]) => outcome))
+    yield* items
+  } catch (error) {
+    if (!signal.aborted) throw error
   }
 }

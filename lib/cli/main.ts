@@ -26,7 +26,8 @@ function overImages(command: Command): Command {
     .addOption(new Option('-d, --device <device>', 'where to run').choices(['auto', 'cpu']))
     .option('-t, --threads <number>', 'CPU threads (default: all that this process may use)', atLeastOne)
     .option('-j, --json', 'one JSON object a line, in the order of the images')
-    .option('-o, --output <file>', 'write the results to a file')
+    .option('-o, --output <file>', 'write the results to a file; JSON lines if it ends in .ndjson or .jsonl')
+    .option('--resume', 'go on with an interrupted run: keep the results in --output, do the other images')
 }
 
 function atLeastOne(text: string): number {
@@ -65,6 +66,8 @@ function words(text: string): string[] {
 function addBench(program: Command, finish: (work: Promise<ExitCode>) => Promise<void>): void {
   const command = program
     .command('bench')
+    // Its subcommands have an --output of their own.
+    .enablePositionalOptions()
     .description(
       'Measure this machine: throughput, latency under load, event loop, memory; alone or beside a peer.',
     )
@@ -132,14 +135,18 @@ Let the machine idle meanwhile; --rounds 4 or more let compare give an interval.
     .description('Draw a result as one HTML file.')
     .argument('<results>', 'JSON of bench --output')
     .requiredOption('-o, --output <file>', 'the HTML file')
-    .action((file: string, _: unknown, command: Command) =>
-      finish(benchReport(file, command.optsWithGlobals<{ output: string }>())),
-    )
+    .action((file: string, options: { output: string }) => finish(benchReport(file, options)))
 }
 
 function noStandardInput(names: string[], command: Command): void {
   if (names.includes('-')) {
     command.error("error: images are not read from standard input ('-'); name files, folders or addresses.")
+  }
+}
+
+function resumesAFile({ output, resume }: ImageOptions, command: Command): void {
+  if (resume && output === undefined) {
+    command.error('error: --resume needs --output <file>: the file of the run to go on with.')
   }
 }
 
@@ -151,6 +158,7 @@ function createProgram(finish: (work: Promise<ExitCode>) => Promise<void>): Comm
     .version(packageVersion, '-V, --version', 'print the version')
     .helpOption('-h, --help', 'explain a command')
     .helpCommand(false)
+    .enablePositionalOptions()
     .showSuggestionAfterError()
     .showHelpAfterError('(resnet --help explains)')
     .exitOverride()
@@ -180,13 +188,14 @@ ${exitHelp}`,
 Examples:
   $ resnet classify digit.png
   $ resnet classify photos/ --model resnet50.safetensors --top 1
-  $ resnet classify photos/ --model resnet50.safetensors --json
+  $ resnet classify photos/ --model resnet50.safetensors --output labels.ndjson --resume
   {"file":"photos/cat.jpg","predictions":[{"label":"tabby","index":281,"score":0.62}, …]}
   {"file":"photos/torn.jpg","error":{"code":"ERR_RESNET_IMAGE","message":"…"}}
 ${exitHelp}`,
     )
     .action((names: string[], options: ClassifyOptions, command: Command) => {
       noStandardInput(names, command)
+      resumesAFile(options, command)
       return finish(classify(names, options))
     })
 
@@ -205,6 +214,7 @@ ${exitHelp}`,
     )
     .action((names: string[], options: ImageOptions, command: Command) => {
       noStandardInput(names, command)
+      resumesAFile(options, command)
       return finish(embed(names, options))
     })
 

@@ -20,10 +20,13 @@ export class Output {
     })
   }
 
-  /** @throws ERR_RESNET_IO when the file cannot be written. */
-  static async open(file?: string): Promise<Output> {
+  /**
+   * @param append Keep what the file holds, and write behind it.
+   * @throws ERR_RESNET_IO when the file cannot be written.
+   */
+  static async open(file?: string, append = false): Promise<Output> {
     if (file === undefined) return new Output(process.stdout, process.stdout.isTTY === true)
-    const stream = createWriteStream(file)
+    const stream = createWriteStream(file, { flags: append ? 'a' : 'w' })
     try {
       await once(stream, 'open')
     } catch (cause) {

@@ -1,8 +1,9 @@
 import sharp, { type Metadata, type Sharp, type SharpOptions } from 'sharp'
+import type { Control, ImageCall } from '../../binding.js'
 import { invalidArgument, ResNetError } from '../errors.js'
-import { convertColours } from './colour.js'
+import { addon, native } from '../native/call.js'
 import { type Extent, type Geometry, planGeometry } from './geometry.js'
-import { type Pixels, resample, resampleWork } from './resample.js'
+import { type JpegHeader, jpegLibrary, readJpegHeader } from './jpeg.js'
 import {
   defaultImageLimits,
   describeImage,
@@ -10,7 +11,6 @@ import {
   type ImageSource,
   readSource,
 } from './source.js'
-import { rowByRow } from './turns.js'
 import type { ImageInput, PreprocessedImage, Preprocessing, PreprocessOptions } from './types.js'
 
 export interface DecodeOptions extends PreprocessOptions {
@@ -18,6 +18,8 @@ export interface DecodeOptions extends PreprocessOptions {
   channels?: number
   /** Turn the image as its EXIF orientation says; default false, as PIL's open and torchvision do. */
   autoOrient?: boolean
+  /** Decode a JPEG that shrinks to less than half at half its size; default false. See ModelOptions. */
+  jpegScaling?: boolean
   limits?: Partial<ImageLimits>
 }
 
@@ -25,21 +27,25 @@ interface Job {
   preset: Preprocessing
   limits: ImageLimits
   autoOrient: boolean
+  jpegScaling: boolean
   name: string
   index?: number
   signal?: AbortSignal
 }
 
-/** Multiply-adds that are done here rather than by libvips: below a millisecond's worth. */
-const smallWork = 1 << 18
+/** 8-bit pixels as a decoder gives them: rows from the top, interleaved; 1 channel is grey, 3 RGB, 4 CMYK. */
+interface Pixels extends Extent {
+  data: Uint8Array
+  channels: number
+}
 
 /**
  * Reads one image and makes it the network's input: decode, resize, centre crop, (x / 255 − mean) / std.
  *
- * Sizes, offsets and colours are those of torchvision's preset on a PIL image after convert('RGB') (or 'L' for one
- * channel): ICC profiles and EXIF orientation are ignored, alpha is dropped, of an animation the first frame counts,
- * a crop larger than the image is filled with zeros. 16-bit samples are divided by 256, where PIL clips grey ones.
- * Decoding and resizing run in sharp's threads.
+ * What torchvision's preset makes of a PIL image after convert('RGB') (or 'L' for one channel), to the bit: ICC profiles
+ * and EXIF orientation are ignored, alpha is dropped, of an animation the first frame counts, a crop larger than the
+ * image is filled with zeros. 16-bit samples are divided by 256, where PIL clips grey ones. JPEGs are decoded by
+ * libturbojpeg where it is installed, all else by sharp in its threads; the rest runs in the addon's threads for images.
  *
  * @param input A path, URL, encoded bytes, raw 8-bit pixels or a sharp instance.
  * @param preset `mean.length` is the number of channels, 1 or 3.
@@ -52,15 +58,18 @@ export async function preprocess(
   preset: Preprocessing,
   options: DecodeOptions = {},
 ): Promise<PreprocessedImage> {
-  const { signal, index, autoOrient = false } = options
+  const { signal, index, autoOrient = false, jpegScaling = false } = options
   signal?.throwIfAborted()
   checkChannels(preset, options)
   const limits = { ...defaultImageLimits, ...options.limits }
   const source = await readSource(input, { limits, signal, index })
   signal?.throwIfAborted()
-  const job: Job = { preset, limits, autoOrient, name: describeImage(input), index, signal }
-  const { pixels, geometry } = await decode(source, job)
-  return normalise(pixels, geometry, job)
+  const job: Job = { preset, limits, autoOrient, jpegScaling, name: describeImage(input), index, signal }
+  if (source.kind === 'encoded') {
+    const prepared = await prepareJpeg(source.bytes, input, job)
+    if (prepared !== undefined) return prepared
+  }
+  return preparePixels(await decode(source, job), job)
 }
 
 function checkChannels({ mean, std }: Preprocessing, { channels = mean.length, index }: DecodeOptions): void {
@@ -78,26 +87,90 @@ function checkChannels({ mean, std }: Preprocessing, { channels = mean.length, i
   }
 }
 
-async function decode(source: ImageSource, job: Job): Promise<{ pixels: Pixels; geometry: Geometry }> {
-  const opened = await open(source, job)
-  const { width, height } = opened
-  checkPixels(width, height, 'has', job)
-  const geometry = planGeometry({ width, height }, job.preset)
-  checkPixels(geometry.resized.width, geometry.resized.height, 'would have after resizing', job)
-  const pixels = await shape(opened.image, { width, height }, geometry, job)
-  job.signal?.throwIfAborted()
-  return { pixels, geometry }
+/** The preset's geometry on an image of this size, both within the limits. */
+function planWithin(size: Extent, job: Job): Geometry {
+  checkPixels(size, 'has', job)
+  const geometry = planGeometry(size, job.preset)
+  checkPixels(geometry.resized, 'would have after resizing', job)
+  return geometry
 }
 
-/** An image without alpha, and its size before resizing. */
-async function open(source: ImageSource, job: Job): Promise<{ image: Sharp; width: number; height: number }> {
+/** What the addon needs to know, with room for the result. */
+function imageCall({ width, height }: Extent, geometry: Geometry, job: Job): ImageCall {
+  const { interpolation, mean, std } = job.preset
+  const { resized, cropped, x, y } = geometry
+  return {
+    width,
+    height,
+    resizedWidth: resized.width,
+    resizedHeight: resized.height,
+    interpolation,
+    x,
+    y,
+    output: new Float32Array(mean.length * cropped.height * cropped.width),
+    outputWidth: cropped.width,
+    outputHeight: cropped.height,
+    mean,
+    std,
+  }
+}
+
+async function prepared(
+  call: ImageCall,
+  { signal }: Job,
+  start: (cancel: { control?: Control }) => Promise<void>,
+): Promise<PreprocessedImage> {
+  await native(signal, start)
+  signal?.throwIfAborted()
+  return { data: call.output, height: call.outputHeight, width: call.outputWidth, channels: call.mean.length }
+}
+
+/** By libturbojpeg; undefined when it is not for this file, which sharp then decodes, or refuses in its words. */
+async function prepareJpeg(
+  bytes: Uint8Array,
+  input: ImageInput,
+  job: Job,
+): Promise<PreprocessedImage | undefined> {
+  const header = readJpegHeader(bytes)
+  const library = header && !(job.autoOrient && header.hasExif) ? jpegLibrary().path : undefined
+  if (header === undefined || library === undefined) return undefined
+  const geometry = planWithin(header, job)
+  const call = imageCall(header, geometry, job)
+  const jpegCall = {
+    ...call,
+    library,
+    // The caller may transfer or change its bytes meanwhile.
+    bytes: bytes === input ? new Uint8Array(bytes) : bytes,
+    halved: job.jpegScaling && shrinksToHalf(header, geometry),
+  }
+  try {
+    return await prepared(call, job, (cancel) => addon().prepareJpeg({ ...jpegCall, ...cancel }))
+  } catch (error) {
+    const { code } = error as Partial<ResNetError>
+    if (code === 'ERR_RESNET_IMAGE' || code === 'ERR_RESNET_UNSUPPORTED') return undefined
+    throw error
+  }
+}
+
+function shrinksToHalf({ width, height }: JpegHeader, { resized }: Geometry): boolean {
+  return resized.width * 2 <= width && resized.height * 2 <= height
+}
+
+async function preparePixels(image: Pixels, job: Job): Promise<PreprocessedImage> {
+  const call = imageCall(image, planWithin(image, job), job)
+  const pixels = { ...call, pixels: image.data, channels: image.channels }
+  return prepared(call, job, (cancel) => addon().preparePixels({ ...pixels, ...cancel }))
+}
+
+/** Pixels without alpha, in the image's own size. */
+async function decode(source: ImageSource, job: Job): Promise<Pixels> {
   if (source.kind === 'sharp') return withoutAlpha(source.sharp.clone(), job)
   if (source.kind === 'raw') {
     const { data, width, height, channels } = source.pixels
-    const image = sharp(data, { raw: { width, height, channels }, limitInputPixels: false })
-    if (channels === 1 || channels === 3) return { image, width, height }
-    checkPixels(width, height, 'has', job)
-    return withoutAlpha(image, job)
+    planWithin(source.pixels, job)
+    // A copy: the caller may transfer or change its pixels meanwhile.
+    if (channels === 1 || channels === 3) return { data: new Uint8Array(data), width, height, channels }
+    return withoutAlpha(sharp(data, { raw: { width, height, channels }, limitInputPixels: false }), job)
   }
   const options: SharpOptions = {
     ignoreIcc: true,
@@ -107,24 +180,17 @@ async function open(source: ImageSource, job: Job): Promise<{ image: Sharp; widt
     limitInputPixels: job.limits.maxPixels,
   }
   const header = await readHeader(source.bytes, options, job)
-  const { width, height } = job.autoOrient ? header.autoOrient : header
-  checkPixels(width, height, 'has', job)
+  planWithin(job.autoOrient ? header.autoOrient : header, job)
   const image = sharp(source.bytes, options)
   if (header.hasAlpha) return withoutAlpha(image, job)
-  // Kept as CMYK until after the crop: libvips would convert through a colour profile, PIL does not.
+  // Kept as CMYK: libvips would convert through a colour profile, PIL does not.
   if (header.space === 'cmyk') image.pipelineColourspace('cmyk').toColourspace('cmyk')
-  return { image, width, height }
+  return toPixels(image, job)
 }
 
 /** sharp multiplies colours by alpha before it resizes, so alpha must be gone before. */
-async function withoutAlpha(
-  image: Sharp,
-  job: Job,
-): Promise<{ image: Sharp; width: number; height: number }> {
-  const pixels = await toPixels(image.removeAlpha().toColourspace('srgb'), job)
-  const { data, width, height } = pixels
-  const channels = pixels.channels as 1 | 3
-  return { image: sharp(data, { raw: { width, height, channels }, limitInputPixels: false }), width, height }
+async function withoutAlpha(image: Sharp, job: Job): Promise<Pixels> {
+  return toPixels(image.removeAlpha().toColourspace('srgb'), job)
 }
 
 async function readHeader(bytes: Uint8Array, options: SharpOptions, job: Job): Promise<Metadata> {
@@ -162,86 +228,11 @@ function firstLine(cause: unknown): string {
   return line.replace(/[.\s]+$/, '')
 }
 
-function checkPixels(width: number, height: number, verb: string, { limits, name, index }: Job): void {
+function checkPixels({ width, height }: Extent, verb: string, { limits, name, index }: Job): void {
   if (width * height <= limits.maxPixels) return
   throw new ResNetError(
     'ERR_RESNET_IMAGE',
     `The image ${name} ${verb} ${width} x ${height} pixels, more than maxPixels (${limits.maxPixels}). Raise that limit if this is right.`,
     { index },
   )
-}
-
-/**
- * Resizes to the exact size, then cuts the window out: the other order changes the pixels at its border.
- *
- * libvips shrinks, in its own threads, to within a level on average of Pillow; when it enlarges it centres pixels
- * differently and is several levels off. So what enlarges is resampled here, exactly, and what is small too.
- */
-async function shape(image: Sharp, size: Extent, geometry: Geometry, job: Job): Promise<Pixels> {
-  const { resized, x, y } = geometry
-  const { interpolation } = job.preset
-  const channels = job.preset.mean.length
-  const enlarges = resized.width > size.width || resized.height > size.height
-  const resizes = resized.width !== size.width || resized.height !== size.height
-  if (enlarges || (resizes && resampleWork(size, geometry, interpolation) <= smallWork)) {
-    const pixels = await convertColours(await toPixels(image, job), channels, job.signal)
-    return resample(pixels, geometry, interpolation, job.signal)
-  }
-  if (resizes) {
-    image.resize(resized.width, resized.height, {
-      fit: 'fill',
-      kernel: interpolation === 'bilinear' ? 'linear' : 'cubic',
-      // Halving while decoding a JPEG is quicker, and up to 16 levels off.
-      fastShrinkOnLoad: false,
-    })
-  }
-  if (x.length !== resized.width || y.length !== resized.height) {
-    image.extract({ left: x.from, top: y.from, width: x.length, height: y.length })
-  }
-  return convertColours(await toPixels(image, job), channels, job.signal)
-}
-
-/** [H, W, channels] 8-bit → [C, H, W] float32, zeros (before normalising) around a window larger than the image. */
-async function normalise(pixels: Pixels, geometry: Geometry, job: Job): Promise<PreprocessedImage> {
-  const { width, height } = geometry.cropped
-  const channels = job.preset.mean.length
-  const tables = job.preset.mean.map((mean, c) => normalisingTable(mean, job.preset.std[c] as number))
-  const data = new Float32Array(channels * height * width)
-  if (pixels.width !== width || pixels.height !== height) {
-    tables.forEach((table, c) => {
-      data.fill(table[0] as number, c * height * width, (c + 1) * height * width)
-    })
-  }
-  const fill = (row: number) => {
-    const offset = (geometry.y.to + row) * width + geometry.x.to
-    normaliseRow(pixels, row, data, offset, height * width, tables)
-  }
-  await rowByRow(pixels.height, pixels.width * channels, fill, job.signal)
-  return { data, height, width, channels }
-}
-
-/** What each of the 256 levels becomes, rounded to float32 after every operation as PyTorch does. */
-function normalisingTable(mean: number, std: number): Float32Array {
-  const { fround } = Math
-  return Float32Array.from({ length: 256 }, (_, level) =>
-    fround(fround(fround(level / 255) - fround(mean)) / fround(std)),
-  )
-}
-
-function normaliseRow(
-  { data, width, channels }: Pixels,
-  row: number,
-  target: Float32Array,
-  offset: number,
-  plane: number,
-  tables: Float32Array[],
-): void {
-  tables.forEach((table, c) => {
-    // A grey image gives all channels of the network the same levels.
-    let from = row * width * channels + (channels === 1 ? 0 : c)
-    const start = c * plane + offset
-    for (let to = start; to < start + width; to += 1, from += channels) {
-      target[to] = table[data[from] as number] as number
-    }
-  })
 }

@@ -65,7 +65,7 @@ function encoded(bytes: Uint8Array, input: ImageInput, { index }: Reading): Imag
   )
 }
 
-function isSharp(input: unknown): input is Sharp {
+export function isSharp(input: unknown): input is Sharp {
   const candidate = input as Partial<Sharp> | null
   return (
     typeof candidate === 'object' &&

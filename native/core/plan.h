@@ -159,6 +159,9 @@ inline constexpr int64_t kMaxElements = (int64_t{1} << 31) - 1;
 // no overflow in any size. The only validation there is: backends assert. kInvalidArgument, at() the step.
 Result<Plan> parsePlan(std::string_view json);
 
+// The text that parsePlan reads, of a valid plan: parsing it gives the same plan.
+std::string writePlan(const Plan& plan);
+
 // The second half of parsePlan, for plans built in C++.
 Status checkPlan(const Plan& plan);
 

@@ -23,7 +23,7 @@ struct TensorInfo {
 // Packed parameters shared by all programs of one model: same packing id and parameters, same bytes.
 struct PackedBuffer {
   std::vector<std::shared_ptr<void>> owners;  // keeps `data` alive
-  const void* data = nullptr;  // as the packing lays it out, on the packing's device
+  const void* data = nullptr;                 // as the packing lays it out, on the packing's device
   size_t bytes = 0;
 };
 

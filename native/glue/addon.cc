@@ -30,6 +30,10 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
       exported("weightsFromCheckpoint", throwing<weightsFromCheckpoint>),
       exported("weightsFromTensors", throwing<weightsFromTensors>),
       exported("weightsFromFormula", throwing<weightsFromFormula>),
+      exported("openJpegLibrary", throwing<openJpegLibrary>),
+      exported("prepareJpeg", rejecting<prepareJpeg>),
+      exported("preparePixels", rejecting<preparePixels>),
+      exported("openPlugin", rejecting<openPlugin>),
       exported("compile", rejecting<compile>),
   };
   napi_define_properties(env, exports, std::size(functions), functions);

@@ -2,6 +2,7 @@
 #include "cpu/thread_pool.h"
 #include "glue/counters.h"
 #include "glue/functions.h"
+#include "image/threads.h"
 
 #if defined(__linux__)
 #include <unistd.h>
@@ -39,6 +40,8 @@ Result<Napi::Value> cpuInfo(const Napi::CallbackInfo& info) {
   result.Set("tiers", tiers);
   result.Set("threads", Napi::Number::New(env, cpu::threadBudget().threads));
   result.Set("threadsFrom", Napi::String::New(env, cpu::threadBudget().from));
+  const Result<int> imageThreads = image::threadCount();
+  result.Set("imageThreads", Napi::Number::New(env, imageThreads.ok() ? imageThreads.value() : 0));
   result.Set("l2Bytes", Napi::Number::New(env, cacheBytes(2)));
   result.Set("l3Bytes", Napi::Number::New(env, cacheBytes(3)));
   return result;
@@ -56,6 +59,8 @@ Result<Napi::Value> counters(const Napi::CallbackInfo& info) {
   set("weights", liveCounts.weights);
   set("programs", liveCounts.programs);
   set("lanes", liveCounts.lanes);
+  set("devices", liveCounts.devices);
+  set("deviceMemories", liveCounts.deviceMemories);
   set("runsInFlight", liveCounts.runsInFlight);
   return result;
 }

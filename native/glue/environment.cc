@@ -1,6 +1,5 @@
 #include "glue/environment.h"
 
-#include <exception>
 #include <utility>
 
 #include "cpu/backend.h"
@@ -84,19 +83,9 @@ std::shared_ptr<Backend> Environment::backend() {
   return backend_;
 }
 
-bool Environment::enqueue(std::function<void()> job) {
-  std::lock_guard lock(mutex_);
-  if (closed_) return false;
-  if (idle_ <= int(jobs_.size()) && int(threads_.size()) < kMaxThreads) {
-    try {  // std::thread reports a refusal by throwing
-      threads_.emplace_back([this] { threadLoop(); });
-    } catch (const std::exception&) {
-      if (threads_.empty()) return false;
-    }
-  }
-  jobs_.push_back(std::move(job));
-  work_.notify_one();
-  return true;
+bool Environment::enqueueImage(int maxThreads, std::function<void()> job) {
+  if (imageJobs_ == nullptr) imageJobs_ = std::make_unique<JobQueue>(maxThreads);
+  return imageJobs_->enqueue(std::move(job));
 }
 
 void Environment::discard(std::shared_ptr<void> object) {
@@ -104,25 +93,6 @@ void Environment::discard(std::shared_ptr<void> object) {
   // The job may not be copied with the object still inside, or the JavaScript thread frees it after all.
   auto last = std::make_shared<std::shared_ptr<void>>(std::move(object));
   if (!enqueue([last] { last->reset(); })) last->reset();
-}
-
-void Environment::threadLoop() {
-  std::unique_lock lock(mutex_);
-  for (;;) {
-    if (jobs_.empty()) {
-      if (stopping_) return;
-      ++idle_;
-      work_.wait(lock, [this] { return stopping_ || !jobs_.empty(); });
-      --idle_;
-      continue;
-    }
-    std::function<void()> job = std::move(jobs_.front());
-    jobs_.pop_front();
-    lock.unlock();
-    job();
-    job = nullptr;
-    lock.lock();
-  }
 }
 
 void Environment::close() {
@@ -133,11 +103,9 @@ void Environment::close() {
     closed_ = true;
     landed_.wait(lock, [this] { return inFlight_ == 0; });
     tasks.swap(settled_);
-    stopping_ = true;
   }
-  work_.notify_all();
-  for (auto& thread : threads_) thread.join();
-  threads_.clear();
+  jobs_.close();
+  if (imageJobs_ != nullptr) imageJobs_->close();
 
   Napi::HandleScope scope(env_);
   tasks.clear();  // their promises stay unsettled: nothing runs here any more

@@ -14,11 +14,9 @@
 #include <array>
 #include <atomic>
 #include <condition_variable>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <thread>
 #include <unordered_set>
 #include <vector>
 
@@ -26,6 +24,7 @@
 #include "core/control.h"
 #include "cpu/thread_pool.h"
 #include "glue/addon_api.h"
+#include "glue/job_queue.h"
 
 namespace resnet::glue {
 
@@ -43,7 +42,17 @@ class HandleBase {
   virtual void close(napi_env env) = 0;  // drops the native object; idempotent
 };
 
-enum class HandleClass { kControl, kCheckpoint, kWeights, kProgram, kLane, kCount };
+enum class HandleClass {
+  kControl,
+  kCheckpoint,
+  kWeights,
+  kProgram,
+  kLane,
+  kPlugin,
+  kDevice,
+  kDeviceMemory,
+  kCount
+};
 
 class Environment : public std::enable_shared_from_this<Environment> {
  public:
@@ -53,8 +62,11 @@ class Environment : public std::enable_shared_from_this<Environment> {
 
   // On the JavaScript thread:
   void begin();  // a task is under way: the event loop must not end
-  bool enqueue(std::function<void()>
-                   job);  // on one of this environment's own threads; false when it got none
+  // On one of this environment's own threads; false when it got none.
+  bool enqueue(std::function<void()> job) { return jobs_.enqueue(std::move(job)); }
+  // The same in another line, for at most `maxThreads` images at once (said by the first call): a thousand images must
+  // not hold up a compilation, nor the reverse.
+  bool enqueueImage(int maxThreads, std::function<void()> job);
   void discard(
       std::shared_ptr<void> object);  // frees it on one of those threads: it may take milliseconds
   std::shared_ptr<Control> makeControl() const;
@@ -71,7 +83,6 @@ class Environment : public std::enable_shared_from_this<Environment> {
   Napi::Env env() const { return env_; }
   void settleAll();
   void close();
-  void threadLoop();
 
   static constexpr int kMaxThreads = 2;
 
@@ -82,18 +93,16 @@ class Environment : public std::enable_shared_from_this<Environment> {
   std::shared_ptr<Backend> backend_;
   std::unordered_set<HandleBase*> handles_;
   std::array<napi_ref, size_t(HandleClass::kCount)> constructors_{};
+  JobQueue jobs_{kMaxThreads};
+  std::unique_ptr<JobQueue> imageJobs_;
   int pending_ = 0;  // tasks not yet settled: the event loop is held while there are any
 
   std::mutex mutex_;  // guards the rest
-  std::condition_variable landed_, work_;
+  std::condition_variable landed_;
   bool closed_ = false;
   bool woken_ = false;  // a call of wake_ is queued
   int inFlight_ = 0;    // tasks begun and not finished
   std::vector<std::unique_ptr<Task>> settled_;
-  std::deque<std::function<void()>> jobs_;
-  std::vector<std::thread> threads_;
-  int idle_ = 0;
-  bool stopping_ = false;
 };
 
 }  // namespace resnet::glue

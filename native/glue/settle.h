@@ -82,12 +82,19 @@ class Promised : public Task {
   ToJs toJs_;
 };
 
+// Where work runs, and what must live until its promise settles.
+struct Placement {
+  int imageThreads = 0;  // not 0: in the line for images
+  Napi::Object kept;
+};
+
 // Runs `work` on one of the environment's own threads; the promise is of toJs(its value).
 template <typename T>
 Napi::Value promiseOf(Napi::Env env, std::function<Result<T>()> work,
-                      typename Promised<T>::ToJs toJs) {
+                      typename Promised<T>::ToJs toJs, const Placement& placement = {}) {
   Environment& environment = Environment::of(env);
   auto* task = new Promised<T>(env, std::move(toJs));  // owned by the job, then by finish()
+  if (!placement.kept.IsEmpty()) task->kept = Napi::Persistent(placement.kept);
   const Napi::Value promise = task->promise();
   environment.begin();
   auto job = [environment = environment.shared_from_this(), task,
@@ -103,7 +110,10 @@ Napi::Value promiseOf(Napi::Env env, std::function<Result<T>()> work,
     work = nullptr;  // what it held may be large: freed here, off the JavaScript thread
     environment->finish(std::unique_ptr<Task>(task));
   };
-  if (!environment.enqueue(std::move(job))) {
+  const bool queued = placement.imageThreads == 0
+                          ? environment.enqueue(std::move(job))
+                          : environment.enqueueImage(placement.imageThreads, std::move(job));
+  if (!queued) {
     task->result = Status::error(Code::kOutOfMemory,
                                  "the system refused a thread; end some or raise its limit");
     environment.finish(std::unique_ptr<Task>(task));

@@ -88,6 +88,8 @@ ConvolutionShape sized(ConvolutionShape shape, int n, DType dtype) {
   return shape;
 }
 
+constexpr int kQuestions = 9;  // for each row: three dtypes, three batches
+
 struct Tally {
   int shapes = 0, joined = 0, compiled = 0;
   size_t workspace = 0;
@@ -128,15 +130,15 @@ TEST("real cuDNN: every convolution of every network has an engine on every devi
     const auto begin = std::chrono::steady_clock::now();
     const std::unique_ptr<CudnnContext> context = contextFor(device);
     Tally tally;
-    for (DType dtype : {DType::kFloat16, DType::kBFloat16})
+    for (DType dtype : {DType::kFloat16, DType::kBFloat16, DType::kFloat32})
       for (int n : {1, 32, 256})
         for (const Row& row : rows) ask(*context, row, sized(row.shape, n, dtype), tally);
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
-    CHECK_EQ(tally.shapes, static_cast<int>(rows.size()) * 6);
+    CHECK_EQ(tally.shapes, static_cast<int>(rows.size()) * kQuestions);
     std::printf(
         "  %s: %d of %zu have engines, %d compiled at run time, %d with groups joined, "
         "largest workspace %.1f MB (%s), %.0f s\n",
-        device, tally.shapes, rows.size() * 6, tally.compiled, tally.joined,
+        device, tally.shapes, rows.size() * kQuestions, tally.compiled, tally.joined,
         static_cast<double>(tally.workspace) / 1e6, tally.workspaceOf.c_str(), took.count());
   }
 }

@@ -1,0 +1,29 @@
+// node examples/server/main.mjs: one process, one model, graceful shutdown. See docs/serving.md for the settings.
+import { models, ResNet } from 'resnet'
+import { createApp } from './app.mjs'
+
+const number = (name, fallback) => Number(process.env[name] ?? fallback)
+
+const model = await ResNet.load(process.env.MODEL ?? models.digits, {
+  maxBatch: number('MAX_BATCH', 8),
+  maxDelayMs: number('MAX_DELAY_MS', 0),
+  // What waits longer than a client does is work for nobody.
+  maxQueue: number('MAX_QUEUE', 256),
+  lanes: process.env.LANES === 'throughput' ? 'throughput' : number('LANES', 1),
+})
+const app = createApp(model, { logger: { level: process.env.LOG_LEVEL ?? 'warn' } })
+
+let stopping
+/** Takes no more connections, answers what is under way, then frees the model. */
+function stop() {
+  stopping ??= app.close().then(() => model.dispose())
+  return stopping
+}
+for (const signal of ['SIGTERM', 'SIGINT']) process.once(signal, stop)
+
+// Compiled before the first request comes: a server that answers /health is ready.
+const { crop } = model.preprocessing
+const [height, width] = Array.isArray(crop) ? crop : [crop, crop]
+if (crop !== null) await model.warmup({ height, width, batches: [1, 2, 4, 8] })
+const address = await app.listen({ port: number('PORT', 8080), host: process.env.HOST ?? '127.0.0.1' })
+console.log(`listening on ${address}`)

@@ -1,0 +1,282 @@
+import { onAbort } from '../abort.js'
+import { ResNetError } from '../errors.js'
+import { Batcher, type Taken, type Waiting } from './batcher.js'
+import { Call, type CallHandle } from './call.js'
+import { type Batch, type Part, precedes } from './part.js'
+import { type Outcome, Recorder } from './recorder.js'
+import { Turnstile } from './turnstile.js'
+
+export interface SchedulerOptions {
+  /** What a refusal says was disposed of: 'The model'. */
+  owner: string
+  /** Batches that run at once. */
+  lanes: number
+  maxBatch: number
+  /** A batch that is not full waits this long for more images. */
+  maxDelayMs: number
+  /** Images that may wait. */
+  maxQueue: number
+}
+
+export interface CallRequest {
+  /** What messages begin with: 'classify'. */
+  method: string
+  images: number
+  priority: number
+  signal?: AbortSignal
+  /** Whether it settles in the order of the calls; one that waits for somebody else's bytes must hold nobody up. */
+  inOrder: boolean
+}
+
+interface Running<Kind> {
+  /** Calls that still want it. */
+  calls: Set<Call<Kind>>
+  stop: AbortController
+}
+
+/** The reason on the signal of a call that has settled. One object: a new one for every call would cost its stack. */
+const over = new Error('The call is over')
+
+/**
+ * Joins the images of concurrent calls into batches. A batch is formed when a lane becomes free: an idle model runs a
+ * single image at once, and while a batch runs the next one fills. Whatever stands first in line (by priority, then by
+ * the order of the calls) decides which kind runs; others of its kind go with it.
+ */
+export class Scheduler<Kind extends { key: string }> {
+  private readonly batchers = new Map<string, Batcher<Kind>>()
+  private readonly calls = new Set<Call<Kind>>()
+  private readonly running = new Set<Running<Kind>>()
+  private readonly turnstile = new Turnstile()
+  private waiting = 0
+  private sequence = 0
+  private closed = false
+  private onIdle: (() => void)[] = []
+  private immediate?: NodeJS.Immediate
+  private timer?: NodeJS.Timeout
+
+  constructor(
+    private readonly options: SchedulerOptions,
+    private readonly run: (batch: Batch<Kind>) => Promise<void>,
+    private readonly recorder = new Recorder(),
+  ) {}
+
+  /** Images admitted and not yet in a batch. */
+  get queueDepth(): number {
+    return this.waiting
+  }
+
+  /** Batches that run. */
+  get busyLanes(): number {
+    return this.running.size
+  }
+
+  /**
+   * Admits a call or refuses it whole. `body` may go on after the call has settled (an aborted call settles at once);
+   * its signal says so.
+   * @throws ERR_RESNET_QUEUE_FULL, ERR_RESNET_DISPOSED; the signal's reason; what `body` throws.
+   */
+  async call<T>(request: CallRequest, body: (call: CallHandle<Kind>) => Promise<T>): Promise<T> {
+    const { signal, images, priority, inOrder } = request
+    if (this.closed) throw this.disposed()
+    signal?.throwIfAborted()
+    if (this.waiting + images > this.options.maxQueue) {
+      this.recorder.ended('refused', 0)
+      throw this.full(request)
+    }
+    const begun = performance.now()
+    let outcome: Outcome = 'failed'
+    const call = new Call<Kind>({ priority, sequence: this.sequence++ }, images)
+    this.calls.add(call)
+    this.waiting += images
+    const stopListening = onAbort(signal, () => this.withdraw(call, signal?.reason))
+    const turn = inOrder ? this.turnstile.enter(priority) : undefined
+    try {
+      const result = await this.settled(call, body)
+      await turn?.exit()
+      outcome = 'completed'
+      return result
+    } catch (error) {
+      if (signal?.aborted && error === signal.reason) outcome = 'aborted'
+      throw error
+    } finally {
+      this.recorder.ended(outcome, performance.now() - begun)
+      stopListening()
+      turn?.leave()
+      this.withdraw(call, over)
+      this.calls.delete(call)
+      this.reportIdle()
+    }
+  }
+
+  /** Refuses new calls and those that have had no image in a batch; resolves when the others are over. */
+  async close(): Promise<void> {
+    this.closed = true
+    for (const call of this.calls) if (!call.begun) this.withdraw(call, this.disposed())
+    await new Promise<void>((resolve) => {
+      this.onIdle.push(resolve)
+      this.reportIdle()
+    })
+  }
+
+  /** What the body gives, or the reason of the withdrawal, whichever comes first. */
+  private async settled<T>(call: Call<Kind>, body: (call: CallHandle<Kind>) => Promise<T>): Promise<T> {
+    const handle: CallHandle<Kind> = {
+      place: call.place,
+      signal: call.signal,
+      submit: (kind, part) => this.submit(call, kind, part),
+    }
+    return await new Promise<T>((resolve, reject) => {
+      onAbort(call.signal, () => reject(call.signal.reason))
+      body(handle).then(resolve, reject)
+    })
+  }
+
+  private submit(call: Call<Kind>, kind: Kind, part: Part): Promise<void> {
+    return new Promise((resolve, reject) => {
+      call.signal.throwIfAborted()
+      const waiting: Waiting<Kind> = {
+        place: call.place,
+        call,
+        part,
+        taken: 0,
+        done: 0,
+        since: performance.now(),
+        resolve,
+        reject,
+      }
+      const batcher = this.batchers.get(kind.key) ?? new Batcher(kind)
+      this.batchers.set(kind.key, batcher)
+      batcher.add(waiting)
+      call.parts.set(waiting, batcher)
+      this.dispatch()
+    })
+  }
+
+  /** Takes a call's images out of line, and out of the batches that run. */
+  private withdraw(call: Call<Kind>, reason: unknown): void {
+    this.waiting -= call.waitingImages
+    call.waitingImages = 0
+    for (const [waiting, batcher] of call.parts) batcher.remove(waiting)
+    call.parts.clear()
+    call.end(reason)
+    for (const { calls, stop } of this.running) {
+      if (calls.delete(call) && calls.size === 0) stop.abort(reason)
+    }
+    this.forgetEmpty()
+  }
+
+  /**
+   * Starts what can start. A batch that is not full waits for the end of this turn of the event loop: who has just got
+   * a result, or arrives in the same turn, goes along.
+   */
+  private dispatch(endOfTurn = false): void {
+    while (this.running.size < this.options.lanes) {
+      const batcher = this.next()
+      if (batcher === undefined) return
+      if (this.shareOf(batcher) < this.options.maxBatch && !endOfTurn) {
+        this.immediate ??= setImmediate(() => {
+          this.immediate = undefined
+          this.dispatch(true)
+        })
+        return
+      }
+      this.start(batcher)
+    }
+  }
+
+  /** The kind whose turn it is. */
+  private next(): Batcher<Kind> | undefined {
+    let best: Batcher<Kind> | undefined
+    let soonest = Number.POSITIVE_INFINITY
+    for (const batcher of this.batchers.values()) {
+      if (batcher.first === undefined) continue
+      const wait = this.waitOf(batcher)
+      if (wait > 0) soonest = Math.min(soonest, wait)
+      else if (best?.first === undefined || precedes(batcher.first.place, best.first.place)) best = batcher
+    }
+    if (best === undefined && soonest < Number.POSITIVE_INFINITY) {
+      // Rounded up: a timer that fires early would only set itself again.
+      this.timer ??= setTimeout(() => {
+        this.timer = undefined
+        this.dispatch(true)
+      }, Math.ceil(soonest))
+    }
+    return best
+  }
+
+  private waitOf(batcher: Batcher<Kind>): number {
+    const { maxDelayMs, maxBatch } = this.options
+    if (maxDelayMs === 0 || batcher.images >= maxBatch) return 0
+    return Math.max(0, batcher.oldest + maxDelayMs - performance.now())
+  }
+
+  /** Images of its next batch: several free lanes share what is there. */
+  private shareOf({ images }: Batcher<Kind>): number {
+    const { lanes, maxBatch } = this.options
+    return Math.min(maxBatch, Math.ceil(images / (lanes - this.running.size)))
+  }
+
+  private start(batcher: Batcher<Kind>): void {
+    const shares = batcher.take(this.shareOf(batcher))
+    const running: Running<Kind> = {
+      calls: new Set(shares.map(({ waiting }) => waiting.call)),
+      stop: new AbortController(),
+    }
+    this.running.add(running)
+    let images = 0
+    const now = performance.now()
+    for (const { waiting, images: count } of shares) {
+      this.recorder.queued(now - waiting.since + (waiting.part.waitedMs ?? 0), count)
+      waiting.call.begun = true
+      waiting.call.waitingImages -= count
+      images += count
+    }
+    this.waiting -= images
+    this.forgetEmpty()
+    const batch = { kind: batcher.kind, shares, images, signal: running.stop.signal }
+    this.run(batch)
+      .then(
+        () => finish(shares),
+        (error) => {
+          for (const { fail } of shares) fail(error)
+        },
+      )
+      .finally(() => {
+        this.running.delete(running)
+        this.dispatch()
+        this.reportIdle()
+      })
+  }
+
+  private forgetEmpty(): void {
+    for (const [key, batcher] of this.batchers) if (batcher.images === 0) this.batchers.delete(key)
+  }
+
+  private reportIdle(): void {
+    if (this.calls.size > 0 || this.running.size > 0) return
+    for (const resolve of this.onIdle.splice(0)) resolve()
+  }
+
+  private full({ method, images }: CallRequest): ResNetError {
+    const { maxQueue } = this.options
+    return new ResNetError(
+      'ERR_RESNET_QUEUE_FULL',
+      `${method}: expected at most ${maxQueue} waiting images (maxQueue), received ${images} more while ${this.waiting} ` +
+        `wait; ${images > maxQueue ? 'pass fewer at once or raise maxQueue' : 'try again later'}`,
+    )
+  }
+
+  private disposed(): ResNetError {
+    return new ResNetError('ERR_RESNET_DISPOSED', `${this.options.owner} was disposed of; make a new one`)
+  }
+}
+
+/** Resolves the parts of which every image has run. */
+function finish<Kind>(shares: readonly Taken<Kind>[]): void {
+  for (const { waiting, images } of shares) {
+    waiting.done += images
+    if (waiting.done < waiting.part.images) continue
+    waiting.call.parts.delete(waiting)
+    waiting.resolve()
+  }
+}

@@ -1,0 +1,2 @@
+/** The ES module face of `resnet/metrics`. */
+export * from './metrics.js'

@@ -1,0 +1,203 @@
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "cpu/isa.h"
+#include "glue/arguments.h"
+#include "glue/functions.h"
+#include "image/colours.h"
+#include "image/resize.h"
+#include "image/threads.h"
+#include "image/turbo_jpeg.h"
+
+namespace resnet::glue {
+namespace {
+
+using image::Preset;
+
+// Rows of CMYK stay below 2^31 bytes.
+constexpr int64_t kMaxSide = int64_t{1} << 28;
+
+image::Window readWindow(Arguments& call, const char* name, int resized, int output) {
+  const Napi::Value given = call.value(name);
+  if (given.IsEmpty()) return {};
+  Arguments window(given, name);
+  image::Window read;
+  read.from = int(window.integer("from", 0, resized - 1));
+  read.length = int(window.integer("length", 1, std::min(resized - read.from, output)));
+  read.to = int(window.integer("to", 0, output - read.length));
+  if (!window.status().ok() && call.status().ok()) call.refuse(window.status().message);
+  return read;
+}
+
+std::vector<float> readNumbers(Arguments& call, const char* name) {
+  std::vector<float> numbers;
+  for (const Napi::Value& value : call.list(name)) {
+    if (!value.IsNumber()) {
+      call.refuse(name, "numbers", value);
+      break;
+    }
+    numbers.push_back(value.As<Napi::Number>().FloatValue());
+  }
+  if (numbers.size() != 1 && numbers.size() != 3 && call.status().ok()) {
+    call.refuse(std::string("'") + name + "' must have 1 or 3 numbers, got " +
+                std::to_string(numbers.size()));
+  }
+  return numbers;
+}
+
+// What both functions are given.
+struct ImageCall {
+  int width = 0, height = 0;
+  Preset preset;
+  Napi::TypedArray output;
+  std::shared_ptr<Control> control;
+};
+
+ImageCall readImageCall(Arguments& call) {
+  ImageCall read;
+  Preset& preset = read.preset;
+  read.width = int(call.integer("width", 1, kMaxSide));
+  read.height = int(call.integer("height", 1, kMaxSide));
+  preset.resizedWidth = int(call.integer("resizedWidth", 1, kMaxSide));
+  preset.resizedHeight = int(call.integer("resizedHeight", 1, kMaxSide));
+  preset.width = int(call.integer("outputWidth", 1, kMaxSide));
+  preset.height = int(call.integer("outputHeight", 1, kMaxSide));
+  const std::string interpolation = call.text("interpolation");
+  if (call.status().ok() && interpolation != "bilinear" && interpolation != "bicubic") {
+    call.refuse("'interpolation' must be 'bilinear' or 'bicubic', got '" + interpolation + "'");
+  }
+  preset.filter = interpolation == "bicubic" ? image::Filter::kBicubic : image::Filter::kBilinear;
+  if (call.status().ok()) preset.x = readWindow(call, "x", preset.resizedWidth, preset.width);
+  if (call.status().ok()) preset.y = readWindow(call, "y", preset.resizedHeight, preset.height);
+  preset.mean = readNumbers(call, "mean");
+  preset.std = readNumbers(call, "std");
+  if (preset.mean.size() != preset.std.size() && call.status().ok()) {
+    call.refuse("'mean' and 'std' must be of one length, got " +
+                std::to_string(preset.mean.size()) + " and " + std::to_string(preset.std.size()));
+  }
+  const Napi::Value output = call.value("output");
+  if (!output.IsEmpty()) read.output = call.view(output, "output", napi_float32_array);
+  read.control = call.control();
+  return read;
+}
+
+// Where the result goes; its size is checked. No JavaScript runs after this.
+Result<float*> outputOf(const ImageCall& call) {
+  const Span span = spanOf(call.output);
+  const size_t expected =
+      size_t(call.preset.width) * size_t(call.preset.height) * call.preset.mean.size();
+  if (span.elements == expected) return static_cast<float*>(span.data);
+  return Status::error(Code::kInvalidArgument, "'output' must have " + std::to_string(expected) +
+                                                   " elements, got " +
+                                                   std::to_string(span.elements));
+}
+
+Napi::Object holding(Napi::Env env, const Napi::TypedArray& from, const Napi::TypedArray& to) {
+  Napi::Array both = Napi::Array::New(env, 2);
+  both.Set(0u, from);
+  both.Set(1u, to);
+  return both;
+}
+
+// Colours, size and window of what was decoded; into the output.
+Result<Nothing> finish(const image::Resize& resize, const image::PixelView& decoded, int planes,
+                       float* output, const Control& control) {
+  if (control.stop()) return Status::aborted();
+  const auto converted = image::convertColours(decoded, resize.needed(), planes);
+  RESNET_RETURN_IF_ERROR(resize.run(converted ? converted->view() : decoded, output, control));
+  return Nothing{};
+}
+
+}  // namespace
+
+Result<Napi::Value> openJpegLibrary(const Napi::CallbackInfo& info) {
+  Arguments call(info, "openJpegLibrary");
+  const std::string path = call.text("path");
+  RESNET_RETURN_IF_ERROR(call.status());
+  const auto library = image::TurboJpeg::open(path);
+  if (!library.ok()) return library.status();
+  return info.Env().Undefined();
+}
+
+Result<Napi::Value> prepareJpeg(const Napi::CallbackInfo& info) {
+  Arguments call(info, "prepareJpeg");
+  const std::string path = call.text("library");
+  const Napi::Value given = call.value("bytes"), halved = call.value("halved");
+  const Napi::TypedArray bytes =
+      given.IsEmpty() ? Napi::TypedArray() : call.view(given, "bytes", napi_uint8_array);
+  if (call.status().ok() && !halved.IsBoolean()) call.refuse("halved", "a boolean", halved);
+  ImageCall common = readImageCall(call);
+  RESNET_RETURN_IF_ERROR(call.status());
+  const auto library = image::TurboJpeg::open(path);
+  if (!library.ok()) return library.status();
+  const Result<cpu::Isa> isa = cpu::chooseIsa("");
+  if (!isa.ok()) return isa.status();
+  const Result<int> threads = image::threadCount();
+  if (!threads.ok()) return threads.status();
+  const Result<float*> output = outputOf(common);
+  if (!output.ok()) return output.status();
+  const Span file = spanOf(bytes);
+
+  const image::JpegRequest request{static_cast<const uint8_t*>(file.data),
+                                   file.elements,
+                                   common.width,
+                                   common.height,
+                                   halved.ToBoolean(),
+                                   {}};
+  return promiseOf<Nothing>(
+      info.Env(),
+      [request, library = library.value(), isa = isa.value(), output = output.value(),
+       preset = std::move(common.preset), control = common.control]() -> Result<Nothing> {
+        if (control->stop()) return Status::aborted();
+        const image::Resize resize(preset, request.width, request.height, request.halved ? 2 : 1,
+                                   isa);
+        image::JpegRequest wanted = request;
+        wanted.needed = resize.needed();
+        Result<image::PixelBuffer> decoded = library->decode(wanted);
+        if (!decoded.ok()) return decoded.takeStatus();
+        return finish(resize, decoded.value().view(), int(preset.mean.size()), output, *control);
+      },
+      undefined, {threads.value(), holding(info.Env(), bytes, common.output)});
+}
+
+Result<Napi::Value> preparePixels(const Napi::CallbackInfo& info) {
+  Arguments call(info, "preparePixels");
+  const Napi::Value given = call.value("pixels");
+  const Napi::TypedArray pixels =
+      given.IsEmpty() ? Napi::TypedArray() : call.view(given, "pixels", napi_uint8_array);
+  const int channels = int(call.integer("channels", 1, 4));
+  if (call.status().ok() && channels == 2) call.refuse("'channels' must be 1, 3 or 4, got 2");
+  ImageCall common = readImageCall(call);
+  RESNET_RETURN_IF_ERROR(call.status());
+  const Result<cpu::Isa> isa = cpu::chooseIsa("");
+  if (!isa.ok()) return isa.status();
+  const Result<int> threads = image::threadCount();
+  if (!threads.ok()) return threads.status();
+  const Result<float*> output = outputOf(common);
+  if (!output.ok()) return output.status();
+  const Span source = spanOf(pixels);
+  const size_t pitch = size_t(common.width) * size_t(channels);
+  if (source.elements != pitch * size_t(common.height)) {
+    return Status::error(Code::kInvalidArgument, "'preparePixels.pixels' must have " +
+                                                     std::to_string(pitch * size_t(common.height)) +
+                                                     " bytes, got " +
+                                                     std::to_string(source.elements));
+  }
+
+  const image::PixelView view{static_cast<const uint8_t*>(source.data),
+                              pitch,
+                              channels,
+                              {0, 0, common.width, common.height},
+                              source.elements};
+  return promiseOf<Nothing>(
+      info.Env(),
+      [view, isa = isa.value(), output = output.value(), preset = std::move(common.preset),
+       control = common.control]() -> Result<Nothing> {
+        const image::Resize resize(preset, view.region.width, view.region.height, 1, isa);
+        return finish(resize, view, int(preset.mean.size()), output, *control);
+      },
+      undefined, {threads.value(), holding(info.Env(), pixels, common.output)});
+}
+
+}  // namespace resnet::glue

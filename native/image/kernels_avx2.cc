@@ -1,0 +1,135 @@
+// A weight w of 22 bits and sign is hi * 2^11 + lo with both in 16 bits, so that one pmaddwd each multiplies two
+// pixels; (sum of hi) * 2^11 + (sum of lo) is the exact sum modulo 2^32, whatever the order.
+//
+// bound: across is bound by one shuffle and two pmaddwd per 4 taps of an RGB pixel, down by eight pmaddwd per 2 taps of
+// 32 bytes.
+#include <immintrin.h>
+
+#include <cstring>
+
+#include "image/kernels.h"
+
+namespace resnet::image {
+namespace {
+
+constexpr int kGroupWords = 32;  // 16 of hi, 16 of lo
+
+int16_t high(int32_t weight) { return int16_t(weight >> kLowBits); }
+int16_t low(int32_t weight) { return int16_t(weight & ((1 << kLowBits) - 1)); }
+
+// Per output pixel and group of 4 taps: hi of taps 0, 1 four times (a lane: r, g, b and a spare), of taps 2, 3 four
+// times, then lo in the same way.
+void pack(RowTaps& row, int channels) {
+  if (channels != 3) return;
+  const Taps& taps = *row.taps;
+  const size_t groups = taps.weights.size() / kTapGroup;
+  row.pairs.resize(groups * kGroupWords);
+  for (size_t g = 0; g < groups; ++g) {
+    const int32_t* weights = taps.weights.data() + g * kTapGroup;
+    int16_t* out = row.pairs.data() + g * kGroupWords;
+    for (int word = 0; word < 16; ++word) {
+      const int32_t weight = weights[word / 8 * 2 + word % 2];
+      out[word] = high(weight);
+      out[word + 16] = low(weight);
+    }
+  }
+}
+
+__m128i rounded(__m128i sum) {
+  return _mm_srai_epi32(_mm_add_epi32(sum, _mm_set1_epi32(1 << (kPrecision - 1))), kPrecision);
+}
+
+void across(const uint8_t* row, const RowTaps& packed, int channels, uint8_t* out) {
+  if (channels != 3) return kPortableKernels.across(row, packed, channels, out);
+  const Taps& taps = *packed.taps;
+  // Pixels 0, 1 of 12 bytes to the low lane, 2, 3 to the high one, as words r0 r1 g0 g1 b0 b1 0 0.
+  const __m256i spread =
+      _mm256_setr_epi8(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1, 6, -1, 9, -1, 7,
+                       -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1);
+  const size_t pitch = size_t(taps.stride / kTapGroup) * kGroupWords;
+  for (int i = 0; i < taps.length(); ++i) {
+    const int16_t* pairs = packed.pairs.data() + size_t(i) * pitch;
+    const uint8_t* from = row + size_t(taps.first[size_t(i)] - taps.begin) * 3;
+    __m256i sumHigh = _mm256_setzero_si256(), sumLow = _mm256_setzero_si256();
+    for (int n = 0; n < taps.count[size_t(i)]; n += kTapGroup) {
+      const __m256i bytes = _mm256_broadcastsi128_si256(
+          _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + 3 * n)));
+      const __m256i pixels = _mm256_shuffle_epi8(bytes, spread);
+      const auto* weights = reinterpret_cast<const __m256i*>(pairs + n / kTapGroup * kGroupWords);
+      sumHigh = _mm256_add_epi32(sumHigh, _mm256_madd_epi16(pixels, _mm256_loadu_si256(weights)));
+      sumLow = _mm256_add_epi32(sumLow, _mm256_madd_epi16(pixels, _mm256_loadu_si256(weights + 1)));
+    }
+    const __m256i both = _mm256_add_epi32(_mm256_slli_epi32(sumHigh, kLowBits), sumLow);
+    const __m128i sum =
+        rounded(_mm_add_epi32(_mm256_castsi256_si128(both), _mm256_extracti128_si256(both, 1)));
+    const __m128i words = _mm_packs_epi32(sum, sum);
+    const int pixel = _mm_cvtsi128_si32(_mm_packus_epi16(words, words));
+    std::memcpy(out + 3 * i, &pixel, 4);
+  }
+}
+
+__m256i load(const uint8_t* bytes) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes));
+}
+
+// The words of both 16-bit halves of a weight pair, for pmaddwd.
+__m256i pairOf(int16_t first, int16_t second) {
+  return _mm256_set1_epi32(int(uint32_t(uint16_t(first)) | uint32_t(uint16_t(second)) << 16));
+}
+
+void down(const uint8_t* const* rows, const int32_t* weights, int count, int bytes, uint8_t* out) {
+  const __m256i zero = _mm256_setzero_si256();
+  const __m256i half = _mm256_set1_epi32(1 << (kPrecision - 1));
+  int i = 0;
+  for (; i + 32 <= bytes; i += 32) {
+    __m256i sumHigh[4] = {zero, zero, zero, zero}, sumLow[4] = {half, half, half, half};
+    for (int n = 0; n < count; n += 2) {
+      const bool single = n + 1 == count;
+      const int32_t second = single ? 0 : weights[n + 1];
+      const __m256i highPair = pairOf(high(weights[n]), high(second));
+      const __m256i lowPair = pairOf(low(weights[n]), low(second));
+      const __m256i a = load(rows[n] + i), b = single ? zero : load(rows[n + 1] + i);
+      const __m256i left = _mm256_unpacklo_epi8(a, b), right = _mm256_unpackhi_epi8(a, b);
+      const __m256i words[4] = {_mm256_unpacklo_epi8(left, zero), _mm256_unpackhi_epi8(left, zero),
+                                _mm256_unpacklo_epi8(right, zero),
+                                _mm256_unpackhi_epi8(right, zero)};
+      for (int k = 0; k < 4; ++k) {
+        sumHigh[k] = _mm256_add_epi32(sumHigh[k], _mm256_madd_epi16(words[k], highPair));
+        sumLow[k] = _mm256_add_epi32(sumLow[k], _mm256_madd_epi16(words[k], lowPair));
+      }
+    }
+    __m256i levels[4];
+    for (int k = 0; k < 4; ++k) {
+      levels[k] = _mm256_srai_epi32(
+          _mm256_add_epi32(_mm256_slli_epi32(sumHigh[k], kLowBits), sumLow[k]), kPrecision);
+    }
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + i),
+                        _mm256_packus_epi16(_mm256_packs_epi32(levels[0], levels[1]),
+                                            _mm256_packs_epi32(levels[2], levels[3])));
+  }
+  if (i == bytes) return;
+  if (bytes >= 32) {  // the last 32 bytes once more, some of them for the second time
+    const uint8_t* last[64];
+    if (count <= 64) {
+      for (int n = 0; n < count; ++n) last[n] = rows[n] + (bytes - 32);
+      return down(last, weights, count, 32, out + (bytes - 32));
+    }
+  }
+  for (; i < bytes; ++i) {
+    uint32_t sum = 1u << (kPrecision - 1);
+    for (int n = 0; n < count; ++n) sum += uint32_t(rows[n][i]) * uint32_t(weights[n]);
+    const int32_t level = int32_t(sum) >> kPrecision;
+    out[i] = uint8_t(level < 0 ? 0 : level > 255 ? 255 : level);
+  }
+}
+
+void normalise(const uint8_t* row, int pixels, int channels, const float* levels,
+               float* const* planes, int planeCount) {
+  kPortableKernels.normalise(row, pixels, channels, levels, planes, planeCount);
+}
+
+}  // namespace
+
+const Kernels kAvx2Kernels = {pack, across, down, normalise};
+
+}  // namespace resnet::image

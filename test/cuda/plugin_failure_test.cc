@@ -1,0 +1,212 @@
+// Every call into CUDA and cuDNN from making a backend to disposing of it fails once, with each kind of error: the caller gets
+// the code that belongs to it or the right result, nothing leaks or hangs, and what is left works.
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "cpu/backend.h"
+#include "cuda/backend.h"
+#include "test/cuda/plugin_harness.h"
+#include "test/cuda/simulated/control.h"
+#include "test/native/check.h"
+
+using namespace resnet;
+using namespace resnet::test;
+
+namespace {
+
+NetworkShape tinyShape() {
+  NetworkShape shape;
+  shape.name = "tiny";
+  shape.depths = {1};
+  shape.width = 8;
+  shape.size = 12;
+  shape.cifar = true;
+  shape.classes = 4;
+  return shape;
+}
+
+struct Scenario {
+  Network network{tinyShape()};
+  std::vector<uint8_t> input = inputOf(network, false, 1);
+  Outputs expected;
+
+  Scenario() {
+    const auto cpu = cpu::makeCpuBackend(cpu::ThreadPool::acquire());
+    Outcome outcome = runNetwork(*cpu, network.reference(), network, input, 1, {});
+    CHECK_EQ(outcome.status.message, "");
+    expected = std::move(outcome.outputs);
+  }
+
+  bool correct(const Outputs& outputs) const {
+    return outputs.size() == 1 && distance(outputs[0], expected[0]) < 1e-2;
+  }
+};
+
+const Scenario& scenario() {
+  static const Scenario made;
+  return made;
+}
+
+struct Attempt {
+  Status status;          // the first failure
+  bool correct = true;    // of every run that ended well
+  bool recovered = true;  // after a failed run, the same lane's next one ended well
+};
+
+// From nothing to nothing: backend, tensors, program, lane, two runs.
+Attempt attempt(const CompileOptions& options) {
+  const Scenario& all = scenario();
+  Attempt result;
+  auto backend = cuda::makeCudaBackend({});
+  if (!backend.ok()) return {backend.takeStatus()};
+  std::vector<uint8_t> back(all.input.size());
+  auto tensor = backend.value()->allocate(all.input.size());
+  if (!tensor.ok()) return {tensor.takeStatus()};
+  result.status = backend.value()->upload(*tensor.value(), all.input.data(), all.input.size());
+  if (!result.status.ok()) return result;
+  result.status = backend.value()->download(back.data(), *tensor.value(), back.size());
+  if (!result.status.ok()) return result;
+  result.correct = back == all.input;
+  auto program = backend.value()->compile(
+      all.network.plan, makeFormulaWeights(3, all.network.tensors), options, Control());
+  if (!program.ok()) return {program.takeStatus(), result.correct};
+  auto lane = program.value()->createLane();
+  if (!lane.ok()) return {lane.takeStatus(), result.correct};
+  for (int run = 0; run < 2; ++run) {
+    Flight flight;
+    flight.launch(*lane.value(), all.network, all.input, 1);
+    Status status = flight.wait();
+    if (status.ok()) {
+      result.correct = result.correct && all.correct(flight.outputs);
+      continue;
+    }
+    Flight again;
+    again.launch(*lane.value(), all.network, all.input, 1);
+    result.recovered = again.wait().ok() && all.correct(again.outputs);
+    result.status = std::move(status);
+    return result;
+  }
+  return result;
+}
+
+std::string textOf(size_t (*report)(char*, size_t)) {
+  char text[4000] = "";
+  report(text, sizeof text);
+  return text;
+}
+
+bool isOneOf(Code code, std::initializer_list<Code> codes) {
+  return std::find(codes.begin(), codes.end(), code) != codes.end();
+}
+
+struct Kind {
+  const char* name;
+  cudaError_t code;
+  bool losesDevice;
+  std::initializer_list<Code> admitted;  // besides a success with the right result
+};
+// Some failures are survived: an engine is left for the next, a graph for launches one by one, a release is done anyway.
+const Kind kKinds[] = {
+    {"out of memory", cudaErrorMemoryAllocation, false, {Code::kOutOfMemory}},
+    {"device lost", cudaErrorLaunchFailure, true, {Code::kDeviceLost}},
+    {"refused",
+     cudaErrorLaunchOutOfResources,
+     false,
+     {Code::kInternal, Code::kUnavailable, Code::kUnsupported, Code::kOutOfMemory}},
+};
+
+// One call fails. Answers whether all is as it should be.
+bool checkFailure(uint64_t n, const Kind& kind, const CompileOptions& options) {
+  resnetSimulatedReset();
+  resnetSimulatedFailAt(n, kind.code);
+  const Attempt failed = attempt(options);
+  const std::string name =
+      "call " + std::to_string(n) + " (" + resnetSimulatedFailedCall() + "), " + kind.name + ": ";
+  const auto complain = [&](const std::string& text) {
+    fault(__FILE__, __LINE__, name + text);
+    return false;
+  };
+  if (!failed.status.ok() && !isOneOf(failed.status.code, kind.admitted))
+    return complain(std::string("ended as ") + codeName(failed.status.code) + ": " +
+                    failed.status.message);
+  if (!failed.status.ok() && failed.status.message.empty()) return complain("says nothing");
+  if (!failed.correct) return complain("gave a wrong result");
+  if (!kind.losesDevice && !failed.recovered) return complain("its lane did not work afterwards");
+  const std::string leaks = textOf(resnetSimulatedLeaks);
+  if (!leaks.empty()) return complain("leaked " + leaks);
+  const std::string violations = textOf(resnetSimulatedViolations);
+  if (!violations.empty()) return complain(violations);
+  return true;
+}
+
+// Calls first, first + step, ... up to the number that a run without failures makes.
+void checkEvery(uint64_t step, const CompileOptions& options) {
+  resnetSimulatedReset();
+  resnetSimulatedFailAt(0, cudaSuccess);
+  const Attempt whole = attempt(options);
+  const uint64_t calls = resnetSimulatedCallCount();
+  CHECK_EQ(whole.status.message, "");
+  CHECK(whole.correct);
+  uint64_t tried = 0;
+  int complaints = 0;
+  for (const Kind& kind : kKinds)
+    for (uint64_t n = 1; n <= calls && complaints < 20; n += step, ++tried)
+      complaints += checkFailure(n, kind, options) ? 0 : 1;
+  std::printf("  %llu failures among %llu calls\n", static_cast<unsigned long long>(tried),
+              static_cast<unsigned long long>(calls));
+  // After all that, the process works as at first.
+  resnetSimulatedReset();
+  const Attempt after = attempt(options);
+  CHECK_EQ(after.status.message, "");
+  CHECK(after.correct);
+}
+
+uint64_t stepOf(uint64_t otherwise) {
+  const char* text = std::getenv("RESNET_FAILURE_STEP");
+  return text != nullptr ? std::max(1ull, std::strtoull(text, nullptr, 10)) : otherwise;
+}
+
+}  // namespace
+
+TEST("failure: at every call, engines by preference, launches one by one") {
+  CompileOptions options;
+  options.autotune = Autotune::kOff;
+  options.graphs = false;
+  checkEvery(stepOf(1), options);
+}
+
+TEST("failure: at every call, engines by preference, a captured graph") {
+  CompileOptions options;
+  options.autotune = Autotune::kOff;
+  checkEvery(stepOf(3), options);
+}
+
+TEST("failure: at every 17th call, engines raced") { checkEvery(stepOf(17), {}); }
+
+TEST("failure: at every piece of device work the device is lost, and said so") {
+  CompileOptions options;
+  options.autotune = Autotune::kOff;
+  resnetSimulatedReset();
+  resnetSimulatedFailWorkAt(0, cudaSuccess);
+  CHECK(attempt(options).status.ok());
+  const uint64_t works = resnetSimulatedWorkCount();
+  CHECK(works > 10);
+  for (uint64_t n = 1; n <= works; ++n) {
+    resnetSimulatedReset();
+    resnetSimulatedFailWorkAt(n, cudaErrorIllegalAddress);
+    const Attempt failed = attempt(options);
+    const std::string got = "work " + std::to_string(n) + ": " + codeName(failed.status.code);
+    CHECK_EQ(got, "work " + std::to_string(n) + ": ERR_RESNET_DEVICE_LOST");
+    CHECK_EQ(textOf(resnetSimulatedLeaks), "");
+    CHECK_EQ(textOf(resnetSimulatedViolations), "");
+  }
+  resnetSimulatedReset();
+  CHECK(attempt(options).status.ok());
+}
+
+int main(int argc, char** argv) {
+  alarm(1200);  // a hang ends the test
+  return runCases(argc, argv);
+}

@@ -1,0 +1,240 @@
+// Resizing in every tier, and decoding regions of JPEGs. That the plain tier is Pillow's to the bit is shown by
+// test/image-parity.test.ts on fixtures made by Pillow.
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <string>
+
+#include "check.h"
+#include "image/colours.h"
+#include "image/resize.h"
+#include "image/turbo_jpeg.h"
+#include "turbo_jpeg_library.h"
+
+namespace {
+
+using namespace resnet;
+using namespace resnet::image;
+using test::encodeJpeg;
+using test::JpegOptions;
+using test::testPixels;
+
+Preset presetOf(int planes, Filter filter, int resizedWidth, int resizedHeight, Window x, Window y,
+                int width, int height) {
+  return {filter,
+          resizedWidth,
+          resizedHeight,
+          x,
+          y,
+          width,
+          height,
+          std::vector<float>(size_t(planes), 0.45f),
+          std::vector<float>(size_t(planes), 0.22f)};
+}
+
+constexpr float kGuard = 12345.0f;
+constexpr size_t kGuards = 16;
+
+// The result between guards; NaN where nothing was written.
+std::vector<float> resized(const Preset& preset, const PixelView& source, int width, int height,
+                           cpu::Isa isa) {
+  const size_t elements = size_t(preset.width) * size_t(preset.height) * preset.mean.size();
+  std::vector<float> buffer(elements + 2 * kGuards, kGuard);
+  std::fill_n(buffer.begin() + kGuards, elements, std::numeric_limits<float>::quiet_NaN());
+  const Resize resize(preset, width, height, 1, isa);
+  CHECK(resize.run(source, buffer.data() + kGuards, Control{}).ok());
+  for (size_t i = 0; i < kGuards; ++i) {
+    CHECK_EQ(buffer[i], kGuard);
+    CHECK_EQ(buffer[buffer.size() - 1 - i], kGuard);
+  }
+  return {buffer.begin() + kGuards, buffer.end() - kGuards};
+}
+
+// Bytes that end where the allocation does: a sanitizer sees a read beyond.
+PixelView viewOf(const std::vector<uint8_t>& pixels, int width, int height, int channels) {
+  return {pixels.data(),
+          size_t(width) * size_t(channels),
+          channels,
+          {0, 0, width, height},
+          pixels.size()};
+}
+
+void checkSame(const std::vector<float>& got, const std::vector<float>& expected,
+               const std::string& name) {
+  size_t wrong = 0, first = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    if (std::memcmp(&got[i], &expected[i], sizeof(float)) == 0) continue;
+    if (wrong++ == 0) first = i;
+  }
+  if (wrong == 0) return;
+  test::fault(__FILE__, __LINE__,
+              name + ": " + std::to_string(wrong) + " of " + std::to_string(expected.size()) +
+                  " differ, first [" + std::to_string(first) + "] " + std::to_string(got[first]) +
+                  " for " + std::to_string(expected[first]));
+}
+
+struct SizeCase {
+  int width, height, resizedWidth, resizedHeight;
+};
+// Shrinking a little and a lot, in one direction, enlarging, tall and wide, one pixel, widths around a vector.
+const SizeCase kSizes[] = {
+    {500, 375, 341, 256}, {61, 47, 13, 11}, {31, 64, 31, 20}, {64, 31, 20, 31},    {5, 300, 9, 40},
+    {300, 5, 40, 9},      {17, 19, 50, 61}, {1, 1, 7, 3},     {33, 33, 33, 33},    {700, 12, 3, 11},
+    {12, 900, 11, 3},     {43, 32, 42, 31}, {44, 33, 11, 32}, {240, 320, 224, 298}};
+
+TEST("resize: every tier gives the bits of plain C++") {
+  for (const cpu::IsaSupport& support : cpu::hostIsas()) {
+    if (support.isa == cpu::Isa::kPortable) continue;
+    if (!support.supported) {
+      test::skip(std::string("resize [") + cpu::isaName(support.isa) + "]", support.reason);
+      continue;
+    }
+    for (const SizeCase& size : kSizes) {
+      for (const Filter filter : {Filter::kBilinear, Filter::kBicubic}) {
+        for (const int channels : {1, 3}) {
+          const auto pixels = testPixels(size.width, size.height, channels);
+          const int w = size.resizedWidth, h = size.resizedHeight;
+          const Window x{w / 5, w - w / 5 - w / 7, 1}, y{h / 6, h - h / 6 - h / 4, 2};
+          const Preset preset = presetOf(3, filter, w, h, x, y, x.length + 3, y.length + 2);
+          const PixelView view = viewOf(pixels, size.width, size.height, channels);
+          checkSame(resized(preset, view, size.width, size.height, support.isa),
+                    resized(preset, view, size.width, size.height, cpu::Isa::kPortable),
+                    std::to_string(size.width) + "x" + std::to_string(size.height) + " to " +
+                        std::to_string(w) + "x" + std::to_string(h) + " c" +
+                        std::to_string(channels) + (filter == Filter::kBicubic ? " bicubic" : "") +
+                        " [" + cpu::isaName(support.isa) + "]");
+        }
+      }
+    }
+  }
+}
+
+TEST("resize: keeps every level when the size stays, and fills around with black") {
+  std::vector<uint8_t> pixels(256);
+  for (int i = 0; i < 256; ++i) pixels[size_t(i)] = uint8_t(i);
+  for (const Filter filter : {Filter::kBilinear, Filter::kBicubic}) {
+    const Preset preset = presetOf(1, filter, 256, 1, {0, 256, 1}, {0, 1, 1}, 258, 3);
+    const auto result = resized(preset, viewOf(pixels, 256, 1, 1), 256, 1, cpu::Isa::kPortable);
+    for (int i = 0; i < 256; ++i) {
+      CHECK_EQ(result[size_t(258 + 1 + i)], (float(i) / 255.0f - 0.45f) / 0.22f);
+    }
+    for (const size_t border : {size_t(0), size_t(257), size_t(258), size_t(515), size_t(773)}) {
+      CHECK_EQ(result[border], -0.45f / 0.22f);
+    }
+  }
+}
+
+TEST("resize: stops when its control is cancelled") {
+  const auto pixels = testPixels(40, 40, 3);
+  const Preset preset = presetOf(3, Filter::kBilinear, 20, 20, {0, 20, 0}, {0, 20, 0}, 20, 20);
+  Control control;
+  control.cancelled = true;
+  std::vector<float> output(3 * 20 * 20);
+  const Resize resize(preset, 40, 40, 1, cpu::Isa::kPortable);
+  CHECK(resize.run(viewOf(pixels, 40, 40, 3), output.data(), control).code == Code::kAborted);
+}
+
+TEST("colours: CMYK and grey as PIL converts them") {
+  const std::vector<uint8_t> cmyk = {0, 0, 0, 0, 255, 0, 128, 0, 10, 200, 30, 100, 1, 2, 3, 255};
+  const auto rgb = convertColours(viewOf(cmyk, 4, 1, 4), {0, 0, 4, 1}, 3);
+  const uint8_t expected[] = {255, 255, 255, 0, 255, 127, 149, 33, 137, 0, 0, 0};
+  CHECK(rgb.has_value() && std::memcmp(rgb->view().data, expected, sizeof expected) == 0);
+  const std::vector<uint8_t> colours = {255, 0, 0, 0, 255, 0, 0, 0, 255, 255, 255, 255};
+  const auto grey = convertColours(viewOf(colours, 4, 1, 3), {0, 0, 4, 1}, 1);
+  const uint8_t levels[] = {76, 150, 29, 255};
+  CHECK(grey.has_value() && std::memcmp(grey->view().data, levels, sizeof levels) == 0);
+  CHECK(!convertColours(viewOf(colours, 4, 1, 3), {0, 0, 4, 1}, 3).has_value());
+}
+
+const TurboJpeg* library(const std::string& test) {
+  const auto opened = TurboJpeg::open(test::turboJpegPath());
+  if (opened.ok()) return opened.value();
+  test::skip(test, opened.status().message);
+  return nullptr;
+}
+
+JpegRequest requestOf(const std::vector<uint8_t>& file, int width, int height, Region needed) {
+  return {file.data(), file.size(), width, height, false, needed};
+}
+
+// The needed pixels of a region are those of the whole image.
+void checkRegion(const TurboJpeg& jpeg, const std::vector<uint8_t>& file,
+                 const JpegOptions& options, const Region& needed, bool halved) {
+  const int shrink = halved ? 2 : 1;
+  const int width = (options.width + shrink - 1) / shrink;
+  const int height = (options.height + shrink - 1) / shrink;
+  JpegRequest request = requestOf(file, options.width, options.height, {0, 0, width, height});
+  request.halved = halved;
+  auto whole = jpeg.decode(request);
+  request.needed = needed;
+  auto part = jpeg.decode(request);
+  CHECK(whole.ok() && part.ok());
+  if (!whole.ok() || !part.ok()) return;
+  const PixelView all = whole.value().view(), some = part.value().view();
+  CHECK(all.region.width == width && all.region.height == height);
+  for (int y = needed.top; y < needed.top + needed.height; ++y) {
+    const auto channels = size_t(all.channels);
+    const uint8_t* expected = all.row(y) + size_t(needed.left) * channels;
+    const uint8_t* got = some.row(y) + size_t(needed.left - some.region.left) * channels;
+    if (std::memcmp(got, expected, size_t(needed.width) * channels) == 0) continue;
+    test::fault(__FILE__, __LINE__,
+                "row " + std::to_string(y) + " of subsampling " +
+                    std::to_string(options.subsampling) +
+                    (options.progressive ? " progressive" : "") + (halved ? " halved" : "") +
+                    " region " + std::to_string(needed.left) + "," + std::to_string(needed.top));
+    return;
+  }
+}
+
+TEST("jpeg: a region has the pixels of the whole image") {
+  const TurboJpeg* jpeg = library("jpeg: regions");
+  if (jpeg == nullptr) return;
+  for (int subsampling = 0; subsampling < 7; ++subsampling) {
+    for (const bool progressive : {false, true}) {
+      const JpegOptions options{211, 173, subsampling, progressive};
+      const auto file = encodeJpeg(options);
+      CHECK(!file.empty());
+      for (const Region& needed :
+           {Region{0, 0, 40, 30}, Region{97, 51, 33, 77}, Region{64, 64, 64, 64},
+            Region{200, 160, 11, 13}, Region{1, 172, 209, 1}}) {
+        checkRegion(*jpeg, file, options, needed, false);
+      }
+      for (const Region& needed :
+           {Region{0, 0, 20, 15}, Region{49, 26, 16, 38}, Region{100, 80, 6, 7}}) {
+        checkRegion(*jpeg, file, options, needed, true);
+      }
+    }
+  }
+}
+
+TEST("jpeg: what it does not decode is refused by code") {
+  const TurboJpeg* jpeg = library("jpeg: refusals");
+  if (jpeg == nullptr) return;
+  const Region all{0, 0, 40, 30};
+  const auto file = encodeJpeg({40, 30, 2});
+  CHECK(jpeg->decode(requestOf(file, 40, 30, all)).ok());
+  CHECK(jpeg->decode(requestOf(file, 41, 30, all)).status().code == Code::kImage);
+  const auto cmyk = encodeJpeg({40, 30, 0, false, true});
+  CHECK(jpeg->decode(requestOf(cmyk, 40, 30, all)).status().code == Code::kUnsupported);
+  const std::vector<uint8_t> cut(file.begin(), file.end() - 40);
+  const auto refused = jpeg->decode(requestOf(cut, 40, 30, all));
+  CHECK(refused.status().code == Code::kImage);
+  CHECK_HAS(refused.status().message, "Premature end of JPEG file");
+  const std::vector<uint8_t> text = {'n', 'o', ' ', 'J', 'P', 'E', 'G'};
+  CHECK(jpeg->decode(requestOf(text, 40, 30, all)).status().code == Code::kImage);
+}
+
+TEST("jpeg: a library that is none says why") {
+  const auto absent = TurboJpeg::open("/absent/libturbojpeg.so.0");
+  CHECK(absent.status().code == Code::kUnavailable);
+  CHECK_HAS(absent.status().message, "/absent/libturbojpeg.so.0");
+#if defined(__linux__)
+  const auto other = TurboJpeg::open("libdl.so.2");
+  CHECK(other.status().code == Code::kUnavailable);
+  CHECK_HAS(other.status().message, "tj3Init");
+#endif
+}
+
+}  // namespace
+
+int main(int argc, char** argv) { return resnet::test::runCases(argc, argv); }
