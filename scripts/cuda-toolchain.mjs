@@ -263,7 +263,10 @@ export function cudaToolchain({ log = console.log } = {}) {
       throw new ToolchainUnavailable(
         `${missing.join(', ')} not installed, and RESNET_CUDA_FETCH=never forbids to fetch`,
       )
-    const digest = createHash('sha256').update(JSON.stringify(wanted)).digest('hex').slice(0, 12)
+    const digest = createHash('sha256')
+      .update(JSON.stringify(wanted.map(({ sha256 }) => sha256)))
+      .digest('hex')
+      .slice(0, 12)
     const folder = path.join(cacheFolder(), digest)
     if (!existsSync(folder)) {
       log(`Fetching ${missing.join(', ')} for CUDA as Python wheels into ${folder} (once; up to 0.8 GB) …`)
