@@ -83,6 +83,22 @@ describe('concurrent calls share batches', () => {
     expect(model.stats()).toMatchObject({ queueDepth: 0, busyLanes: 0 })
   })
 
+  test('aborted calls leave room for the decoding of others', async () => {
+    const narrow = await ResNet.load(models.digits, { maxBatch: 1 })
+    const busy = narrow.forward(Tensor.from(new Float32Array(1000 * 28 * 28), [1000, 1, 28, 28]))
+    for (let round = 0; round < 3; ++round) {
+      const abort = new AbortController()
+      const calls = Array.from({ length: 20 }, (_, i) => narrow.classify(digit(i), { signal: abort.signal }))
+      // Some are decoded and wait for the lane by then.
+      while (narrow.stats().latencyMs.decode.count < 16 * (round + 1)) await pause(1)
+      abort.abort('gone')
+      expect((await Promise.allSettled(calls)).every(({ status }) => status === 'rejected')).toBe(true)
+    }
+    await busy
+    expect(best(await narrow.classify(digit(8)))).toBe(8)
+    await narrow.dispose()
+  })
+
   test('a higher priority overtakes', async () => {
     const order: string[] = []
     const x = (images: number) => Tensor.from(new Float32Array(images * 28 * 28), [images, 1, 28, 28])
