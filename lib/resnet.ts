@@ -2,6 +2,7 @@ import type { Binding, Checkpoint, ExplainRow, Isa, Weights } from '../binding.j
 import { parametersOf } from './architecture/build.js'
 import { architectureNamed } from './architecture/families.js'
 import { type Architecture, type ArchitectureOptions, defineArchitecture } from './architecture/spec.js'
+import { laneShape } from './batching/lanes.js'
 import type { Observer } from './batching/recorder.js'
 import { chooseDevice, type DeviceExplanation } from './device.js'
 import { Engine, type EngineCall, type Request } from './engine.js'
@@ -109,7 +110,7 @@ export class ResNet {
         maxBatch,
         maxDelayMs,
         maxQueue,
-        ...laneShape(values.lanes, this.explanation.threads),
+        ...laneShape(values.lanes, this.explanation),
         float32Precision: float32Precision as 'highest' | 'high',
         isa,
       },
@@ -482,13 +483,6 @@ function architectureIn(metadata: Record<string, string>): string | Architecture
     const message = cause instanceof ResNetError ? cause.message : `${call}: ${(cause as Error).message}`
     throw new ResNetError('ERR_RESNET_CORRUPT', message, { cause })
   }
-}
-
-/** How many lanes there are, and the threads of each. */
-function laneShape(lanes: ModelValues['lanes'], threads: number): { lanes: number; threads: number } {
-  if (lanes === 'latency') return { lanes: 1, threads }
-  if (lanes === 'throughput') return { lanes: threads, threads: 1 }
-  return { lanes, threads: Math.max(1, Math.floor(threads / lanes)) }
 }
 
 function asVectors({ images, shape: [, , c], data }: Output): Float32Tensor {

@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import sharp from 'sharp'
+import { laneShape } from '../lib/batching/lanes.js'
 import { models, type Prediction, ResNet, Tensor } from '../lib/index.js'
 import { loadBinding } from '../lib/native/load.js'
 import { packageRoot } from '../lib/root.js'
@@ -139,7 +140,7 @@ describe('lanes', () => {
   const lanesAlive = () => loadBinding().counters().lanes
 
   test.each([
-    ['throughput', 3, 3],
+    ['throughput', 7, 7],
     [2, 5, 2],
     ['latency', 2, 1],
   ] as const)('%s with %d threads: %d', async (lanes, threads, expected) => {
@@ -151,6 +152,10 @@ describe('lanes', () => {
     expect(calls.map(best)).toEqual(Array.from({ length: 120 }, (_, i) => i % 10))
     const stats = several.stats()
     expect(stats.lanes).toBe(expected)
+    // Lanes run side by side only if there are threads for all of them.
+    expect(loadBinding().counters().poolThreads).toBeGreaterThanOrEqual(
+      expected * Math.max(1, Math.floor(threads / expected)),
+    )
     expect(stats.images).toBe(120)
     await several.dispose()
   })
@@ -177,6 +182,17 @@ describe('lanes', () => {
     expect(most).toBe(2)
     await several.dispose()
   })
+})
+
+test.each([
+  ['latency', 'cpu', { lanes: 1, threads: 8 }],
+  ['throughput', 'cpu', { lanes: 8, threads: 1 }],
+  [3, 'cpu', { lanes: 3, threads: 2 }],
+  [20, 'cpu', { lanes: 20, threads: 1 }],
+  ['throughput', 'cuda:0', { lanes: 2, threads: 8 }],
+  [3, 'cuda:0', { lanes: 3, threads: 8 }],
+] as const)('lanes %s of 8 threads on %s', (lanes, device, shape) => {
+  expect(laneShape(lanes, { device, threads: 8 })).toEqual(shape)
 })
 
 describe('overload', () => {
