@@ -14,7 +14,7 @@ namespace {
 
 // kColumns taps of a row are in flight at once; kernelW is a multiple of it.
 template <typename T, int V, bool kMax, int kColumns>
-__global__ void __launch_bounds__(kMaxThreads)
+__global__ void __launch_bounds__(kMaxThreads, kMinBlocks)
     poolKernel(PoolArguments a, int groups, int written) {
   const unsigned item = itemIndex(), pixels = unsigned(a.to.h * a.to.w);
   if (item >= pixels * groups) return;
@@ -90,8 +90,11 @@ cudaError_t pool(const PoolArguments& a, cudaStream_t stream) {
         const int groups = groupsOf(a.to, V);
         const PerImage shape(pixelsOf(a.to) * groups, a.to.n);
         using T = decltype(element);
-        return launch(a.kernelW == 3 ? poolKernel<T, V, kMax, 3> : poolKernel<T, V, kMax, 1>,
-                      shape.grid, shape.block, 0, stream, a, groups, writtenChannels(a.to));
+        auto* kernel = poolKernel<T, V, kMax, 1>;
+        if constexpr (kMax) {
+          if (a.kernelW == 3) kernel = poolKernel<T, V, kMax, 3>;
+        }
+        return launch(kernel, shape.grid, shape.block, 0, stream, a, groups, writtenChannels(a.to));
       },
       a.from, a.to);
 }
