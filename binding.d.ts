@@ -41,24 +41,111 @@ export interface Lane {
    * Runs one batch. `inputs[i]` holds the pieces of the plan's input i: one view per caller, whole images, dense; the
    * images of every input add up to `batch`. Outputs are filled in the same way. The views' buffers are borrowed
    * (kept alive) until the promise settles; they must not be detached meanwhile. Resizable ArrayBuffers are refused,
-   * shared ones taken.
+   * shared ones taken. A program of a device takes that device's memory too.
    */
   run(call: RunCall): Promise<void>
   /** Waits for what was submitted. Idempotent. */
   dispose(): Promise<void>
 }
 
+/** A library with a backend of its own. It stays open until the process ends. */
+export interface Plugin {
+  readonly [brand]: 'Plugin'
+  readonly info: PluginInfo
+  /** May load a driver and start devices. Never rejects: what is missing is in `reason`. */
+  probe(): Promise<Probe>
+  /** Rejects: UNAVAILABLE, OUT_OF_MEMORY. */
+  openDevice(call: { index: number; memoryLimit: number }): Promise<Device>
+  /** What is alive on the plugin's side, in the process. */
+  liveCounts(): PluginCounts
+  dispose(): void
+}
+/** A device's backend. Programs and memory made with it keep it, also when it is disposed. */
+export interface Device {
+  readonly [brand]: 'Device'
+  memory(): DeviceMemoryUse
+  /** Rejects: OUT_OF_MEMORY. */
+  allocate(call: { bytes: number }): Promise<DeviceMemory>
+  dispose(): void
+}
+/** Memory on a device; in use by a run, it is freed after that. */
+export interface DeviceMemory {
+  readonly [brand]: 'DeviceMemory'
+  readonly info: DeviceMemoryInfo
+  /** As many bytes as there are; the view is borrowed until the promise settles. */
+  upload(call: { from: DeviceView; control?: Control }): Promise<void>
+  download(call: { to: DeviceView; control?: Control }): Promise<void>
+  dispose(): void
+}
+
+export type DeviceView = Float32Array | Int32Array | Uint16Array | Uint8Array
+export interface PluginInfo {
+  /** 'cuda' */
+  kind: string
+  version: string
+  path: string
+}
+export interface Probe {
+  devices: DeviceInfo[]
+  /** Versions and the file; '' where not found. */
+  driver: string
+  runtime: string
+  cudnn: string
+  cudnnPath: string
+  /** Why no device can be used; '' when one can. */
+  reason: string
+}
+export interface DeviceInfo {
+  index: number
+  name: string
+  uuid: string
+  /** Compute capability: '9.0'. */
+  capability: string
+  multiprocessors: number
+  memoryBytes: number
+  freeBytes: number
+  mig: boolean
+}
+/** Bytes in use; `limit` 0: no cap. */
+export interface DeviceMemoryUse {
+  weights: number
+  arenas: number
+  tensors: number
+  staging: number
+  limit: number
+}
+export interface DeviceMemoryInfo {
+  bytes: number
+  /** The pointer. */
+  address: bigint
+}
+export interface PluginCounts {
+  backends: number
+  weights: number
+  programs: number
+  lanes: number
+  buffers: number
+  submissions: number
+}
+
 export type Isa = 'portable' | 'avx2' | 'avx512'
 export type InputView = Float32Array | Uint8Array
 export type OutputView = Float32Array | Int32Array
+/** Bytes [offset, offset + bytes) of a device's memory: whole images, dense. */
+export interface DevicePiece {
+  memory: DeviceMemory
+  offset: number
+  bytes: number
+}
 export interface RunCall {
   batch: number
-  inputs: InputView[][]
-  outputs: OutputView[][]
+  inputs: (InputView | DevicePiece)[][]
+  outputs: (OutputView | DevicePiece)[][]
   control?: Control
 }
 export interface ProgramInfo {
-  isa: Isa
+  /** An Isa, or a GPU's compute capability: 'sm_90'. */
+  isa: string
   threads: number
   maxBatch: number
   arenaBytes: number
@@ -107,9 +194,18 @@ export interface CompileCall {
   maxBatch: number
   /** 0: what affinity and cgroup quota allow. */
   threads: number
-  float32Precision: 'highest' | 'high'
+  float32Precision: 'highest' | 'high' | 'tf32'
   /** Absent: RESNET_ISA, else the best that the host has. */
   isa?: Isa
+  /** Absent: the CPU. The rest is for devices; see native/core/backend.h. */
+  device?: Device
+  deterministic?: boolean
+  autotune?: 'off' | 'quick' | 'full'
+  graphs?: boolean
+  /** Bytes. */
+  workspaceLimit?: number
+  /** A folder. */
+  engineCache?: string
   control?: Control
 }
 /** Where the wanted window lies in one direction: pixels [from, from + length) of the resized image go to `to`. */
@@ -178,6 +274,8 @@ export interface Counters {
   weights: number
   programs: number
   lanes: number
+  devices: number
+  deviceMemories: number
   runsInFlight: number
 }
 export interface NativeError extends Error {
@@ -212,6 +310,8 @@ export interface Binding {
   prepareJpeg(call: JpegCall): Promise<void>
   /** The same of decoded pixels. Rejects: OUT_OF_MEMORY. */
   preparePixels(call: PixelsCall): Promise<void>
+  /** Opens a plugin's library. Rejects: UNAVAILABLE, saying why it is none that this addon can use. */
+  openPlugin(call: { path: string }): Promise<Plugin>
   /** Reads, folds and packs off the JavaScript thread. Rejects: INVALID_ARGUMENT, MISMATCH, CORRUPT, IO, OUT_OF_MEMORY. */
   compile(call: CompileCall): Promise<Program>
 }

@@ -34,9 +34,9 @@ interface Metrics {
  * @param model Several may share a register under different names.
  * @returns Stops publishing; call it before the model is disposed of.
  * @example
- * import { register } from 'prom-client'
  * const stop = publishMetrics(model, { model: 'resnet50' })
- * // a handler of GET /metrics answers with await register.metrics()
+ * const answer = await register.metrics() // prom-client's register: what GET /metrics sends
+ * stop()
  */
 export function publishMetrics(model: ResNet, options: MetricsOptions = {}): () => void {
   const { register = defaultRegister, model: name = 'default' } = options

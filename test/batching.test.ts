@@ -270,6 +270,28 @@ describe('abort', () => {
     await stays
   })
 
+  test('the body hears of it, whether its part waits or runs, and can clean up', async () => {
+    const { scheduler, runs, part } = observed({ maxBatch: 2 })
+    const abort = new AbortController()
+    const request = { method: 'classify', priority: 0, inOrder: true, signal: abort.signal }
+    const cleaned: string[] = []
+    const calls = ['a', 'b'].map((name) =>
+      scheduler.call({ ...request, images: 2 }, async ({ submit }) => {
+        try {
+          await submit({ key: 'k' }, part(name, 2))
+        } finally {
+          cleaned.push(name)
+        }
+      }),
+    )
+    await settle()
+    expect(runs).toHaveLength(1)
+    abort.abort(reason)
+    await Promise.allSettled(calls)
+    await settled()
+    expect(cleaned).toEqual(['a', 'b'])
+  })
+
   test('an aborted signal is refused before the body begins', async () => {
     const { scheduler } = observed()
     let begun = false

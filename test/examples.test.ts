@@ -2,9 +2,11 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { transformSync } from '@swc/core'
+import { register } from 'prom-client'
 import sharp from 'sharp'
 import { defineArchitecture } from '../lib/architecture/spec.js'
 import { ops, ResNet, Tensor } from '../lib/index.js'
+import { publishMetrics } from '../lib/metrics.js'
 import { packageRoot } from '../lib/root.js'
 import { safetensors } from './support/safetensors.js'
 import { parameters, smallOptions } from './support/small-network.js'
@@ -26,7 +28,7 @@ function examplesOf(file: string): Example[] {
   })
 }
 
-const examples = ['resnet.ts', 'ops.ts', 'tensor.ts'].flatMap(examplesOf)
+const examples = ['resnet.ts', 'ops.ts', 'tensor.ts', 'metrics.ts'].flatMap(examplesOf)
 /** It has the stages that the examples ask for. */
 const network = defineArchitecture({ ...smallOptions, depths: [1, 1, 1, 1], widths: [2, 2, 2, 2] })
 const home = process.cwd()
@@ -39,6 +41,9 @@ const names: Record<string, unknown> = {
   ResNet,
   Tensor,
   ops,
+  publishMetrics,
+  register,
+  paths: ['a.jpg', 'b.jpg'],
   x: filled([1, 2, 6, 6]),
   y: filled([1, 2, 6, 6]),
   weight: filled([2, 2, 3, 3]),
@@ -86,7 +91,10 @@ afterAll(async () => {
 test('every public method and operation has an example', () => {
   const documented = new Set(examples.map(({ name }) => name))
   const methods = ['ResNet', 'load', 'create', 'forward', 'embed', 'features', 'warmup', 'classify']
+  for (const name of ['classifyStream', 'embedStream', 'stats'])
+    expect(documented).toContain(`resnet.ts: ${name}`)
   for (const name of methods) expect(documented).toContain(`resnet.ts: ${name}`)
+  expect(documented).toContain('metrics.ts: publishMetrics')
   for (const name of Object.keys(ops)) expect(documented).toContain(`ops.ts: ${name}`)
 })
 

@@ -17,6 +17,8 @@ namespace resnet::cuda {
 
 constexpr int kVector = 8;
 constexpr int kMaxThreads = 256;
+// For kernels that the assembler would squeeze into fewer registers than they need: 64 are left then.
+constexpr int kMinBlocks = 4;
 constexpr unsigned kAllLanes = 0xFFFFFFFFu;
 
 __device__ __forceinline__ float toFloat(float x) { return x; }

@@ -1,6 +1,8 @@
 // Our own kernels: what cuDNN lacks, refuses or does slowly. Every function enqueues on `stream`,
 // allocates nothing, and returns the launch's error. T is float32, float16 or bfloat16 by
-// View::dtype; arithmetic is float32.
+// View::dtype; arithmetic is float32. All values of one call have one dtype (topK's indices apart) and
+// one n; anything else, and a k or a crop that does not fit, is cudaErrorInvalidValue. n = 0 is nothing
+// to do.
 #pragma once
 
 #include "cuda/value.h"
@@ -60,7 +62,8 @@ struct PackArguments {
 cudaError_t packWeights(const PackArguments& arguments, cudaStream_t stream);
 
 // uint8 NHWC pixels to a cropped, resized and normalised value: bilinear with antialiasing as
-// PIL's, coefficients computed on the device; `crop*` is the region of the resized picture kept.
+// PIL's (each level of each pixel equal), coefficients computed on the device; `crop*` is the region of
+// the resized picture kept, `to` its size, all of it inside the picture.
 struct ResizeArguments {
   const uint8_t* source = nullptr;  // one image [height][width][channels]
   int height = 0, width = 0, resizedHeight = 0, resizedWidth = 0, cropTop = 0, cropLeft = 0;

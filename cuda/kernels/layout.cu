@@ -29,7 +29,7 @@ __device__ __forceinline__ size_t denseAt(unsigned pixel, int channel, unsigned 
 }
 
 template <typename S, typename T, int V, bool kPlanar>
-__global__ void __launch_bounds__(kMaxThreads)
+__global__ void __launch_bounds__(kMaxThreads, kMinBlocks)
     inputKernel(const S* source, const float* mean, const float* std, View to, int groups,
                 int written) {
   const unsigned item = itemIndex(), pixels = unsigned(to.h * to.w);

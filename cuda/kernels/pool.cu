@@ -12,8 +12,9 @@ namespace resnet::cuda {
 
 namespace {
 
-template <typename T, int V, bool kMax>
-__global__ void __launch_bounds__(kMaxThreads)
+// kColumns taps of a row are in flight at once; kernelW is a multiple of it.
+template <typename T, int V, bool kMax, int kColumns>
+__global__ void __launch_bounds__(kMaxThreads, kMinBlocks)
     poolKernel(PoolArguments a, int groups, int written) {
   const unsigned item = itemIndex(), pixels = unsigned(a.to.h * a.to.w);
   if (item >= pixels * groups) return;
@@ -45,17 +46,29 @@ __global__ void __launch_bounds__(kMaxThreads)
     for (int r = 0; r < a.kernelH; ++r) {
       const int y = top + r * a.dilationH;
       if (y < 0 || y >= a.from.h) continue;
-      for (int s = 0; s < a.kernelW; ++s) {
-        const int x = left + s * a.dilationW;
-        if (x < 0 || x >= a.from.w) continue;
-        float tap[V];
-        loadChannels<T, V>(image + (size_t(y) * a.from.w + x) * a.from.pitch, tap);
+      const T* const row = image + size_t(y) * a.from.w * a.from.pitch;
+      for (int s = 0; s < a.kernelW; s += kColumns) {
+        float taps[kColumns][V];
         RESNET_UNROLL
-        for (int i = 0; i < V; ++i) {
-          if constexpr (kMax) {
-            best[i] = tap[i] > best[i] || tap[i] != tap[i] ? tap[i] : best[i];
+        for (int t = 0; t < kColumns; ++t) {
+          const int x = left + (s + t) * a.dilationW;
+          if (x >= 0 && x < a.from.w) {
+            loadChannels<T, V>(row + size_t(x) * a.from.pitch, taps[t]);
           } else {
-            best[i] += tap[i];
+            RESNET_UNROLL
+            for (int i = 0; i < V; ++i) taps[t][i] = kMax ? -HUGE_VALF : 0.0f;
+          }
+        }
+        RESNET_UNROLL
+        for (int t = 0; t < kColumns; ++t) {
+          RESNET_UNROLL
+          for (int i = 0; i < V; ++i) {
+            const float tap = taps[t][i];
+            if constexpr (kMax) {
+              best[i] = tap > best[i] || tap != tap ? tap : best[i];
+            } else {
+              best[i] += tap;
+            }
           }
         }
       }
@@ -76,8 +89,12 @@ cudaError_t pool(const PoolArguments& a, cudaStream_t stream) {
         constexpr int V = decltype(width)::value;
         const int groups = groupsOf(a.to, V);
         const PerImage shape(pixelsOf(a.to) * groups, a.to.n);
-        return launch(poolKernel<decltype(element), V, kMax>, shape.grid, shape.block, 0, stream, a,
-                      groups, writtenChannels(a.to));
+        using T = decltype(element);
+        auto* kernel = poolKernel<T, V, kMax, 1>;
+        if constexpr (kMax) {
+          if (a.kernelW == 3) kernel = poolKernel<T, V, kMax, 3>;
+        }
+        return launch(kernel, shape.grid, shape.block, 0, stream, a, groups, writtenChannels(a.to));
       },
       a.from, a.to);
 }

@@ -156,7 +156,11 @@ export class Scheduler<Kind extends { key: string }> {
   private withdraw(call: Call<Kind>, reason: unknown): void {
     this.waiting -= call.waitingImages
     call.waitingImages = 0
-    for (const [waiting, batcher] of call.parts) batcher.remove(waiting)
+    for (const [waiting, batcher] of call.parts) {
+      batcher.remove(waiting)
+      // Nobody waits for it but the call's body, which has things to give back.
+      waiting.reject(reason)
+    }
     call.parts.clear()
     call.end(reason)
     for (const { calls, stop } of this.running) {

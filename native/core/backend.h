@@ -35,7 +35,7 @@ struct CompileOptions {
 };
 
 // One caller's share of a batch: `images` consecutive images at `data`, dense in the step's layout.
-// With `onDevice`, `data` is memory that this backend's allocate() gave.
+// With `onDevice`, `data` lies in memory that allocate() of a backend of the same device gave.
 struct InputPiece {
   const void* data = nullptr;
   int images = 0;

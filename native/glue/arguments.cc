@@ -156,6 +156,18 @@ double Arguments::finite(const char* name) {
   return 0;
 }
 
+bool Arguments::boolean(const char* name) {
+  const Napi::Value found = value(name);
+  if (found.IsEmpty()) return false;
+  if (!found.IsBoolean()) refuse(name, "a boolean", found);
+  return found.IsBoolean() && found.As<Napi::Boolean>().Value();
+}
+
+bool Arguments::has(const char* name) {
+  const Napi::Value found = value(name);
+  return !found.IsEmpty() && !found.IsUndefined();
+}
+
 std::vector<Napi::Value> Arguments::list(const char* name) {
   const Napi::Value found = value(name);
   if (found.IsEmpty()) return {};

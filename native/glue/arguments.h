@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <utility>
@@ -19,6 +20,9 @@ namespace resnet::glue {
 // "the string 'abc'", "3.5", "undefined", "a Float64Array": what an error says it received.
 std::string describe(const Napi::Value& value);
 
+// JavaScript's Number.MAX_SAFE_INTEGER.
+inline constexpr int64_t kMaxSafeInteger = (int64_t{1} << 53) - 1;
+
 class Arguments {
  public:
   // `info[0]`, the call object of `function`.
@@ -29,6 +33,10 @@ class Arguments {
   const Status& status() const { return status_; }
   void refuse(const std::string& name, const std::string& expected, const Napi::Value& received);
   void refuse(std::string message);
+  // What is wrong in an object inside this one.
+  void adopt(const Status& status) {
+    if (status_.ok()) status_ = status;
+  }
 
   Napi::Value value(const char* name);  // empty when something was wrong before
   std::string text(const char* name);
@@ -36,6 +44,8 @@ class Arguments {
   // An integer of [least, most].
   int64_t integer(const char* name, int64_t least, int64_t most);
   double finite(const char* name);
+  bool boolean(const char* name);
+  bool has(const char* name);  // given, and not undefined
   std::vector<int64_t> shape(const char* name);
   std::vector<Napi::Value> list(const char* name);
   std::vector<std::pair<std::string, std::string>> textByName(const char* name);
@@ -44,6 +54,19 @@ class Arguments {
                         napi_typedarray_type type);
   // Absent: a fresh one of this environment.
   std::shared_ptr<Control> control();
+
+  // One word of a list.
+  template <typename Enum>
+  Enum word(const char* name, std::initializer_list<std::pair<const char*, Enum>> words) {
+    const std::string given = text(name);
+    std::string expected;
+    for (const auto& [text, meaning] : words) {
+      if (given == text) return meaning;
+      expected += (expected.empty() ? "'" : " or '") + std::string(text) + "'";
+    }
+    refuse(path(name) + " must be " + expected + ", got '" + given + "'");
+    return words.begin()->second;
+  }
 
   template <typename Box>
   std::shared_ptr<Box> handle(const char* name) {

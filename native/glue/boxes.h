@@ -2,11 +2,13 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "core/backend.h"
 #include "core/checkpoint.h"
 #include "core/control.h"
+#include "core/plugin_backend.h"
 #include "core/weights.h"
 #include "glue/counters.h"
 #include "glue/handle.h"
@@ -48,6 +50,46 @@ struct WeightsBox {
   Counted<&LiveCounts::weights> counted;
 };
 
+struct PluginBox {
+  static constexpr HandleClass kClass = HandleClass::kPlugin;
+  static constexpr const char* kName = "Plugin";
+  static const napi_type_tag kTag;
+  static std::vector<napi_property_descriptor> methods();
+  int64_t externalBytes() const { return 0; }
+
+  std::shared_ptr<const Plugin> plugin;
+  std::string path;
+};
+
+// A device that was opened; what was made with it shares it.
+struct OpenDevice {
+  std::string name;  // "cuda:0"
+  std::shared_ptr<Backend> backend;
+};
+
+struct DeviceBox {
+  static constexpr HandleClass kClass = HandleClass::kDevice;
+  static constexpr const char* kName = "Device";
+  static const napi_type_tag kTag;
+  static std::vector<napi_property_descriptor> methods();
+  int64_t externalBytes() const { return 0; }
+
+  std::shared_ptr<const OpenDevice> device;
+  Counted<&LiveCounts::devices> counted;
+};
+
+struct DeviceMemoryBox {
+  static constexpr HandleClass kClass = HandleClass::kDeviceMemory;
+  static constexpr const char* kName = "DeviceMemory";
+  static const napi_type_tag kTag;
+  static std::vector<napi_property_descriptor> methods();
+  int64_t externalBytes() const { return 0; }  // not of the host's memory
+
+  std::shared_ptr<const OpenDevice> device;
+  std::shared_ptr<DeviceBuffer> buffer;
+  Counted<&LiveCounts::deviceMemories> counted;
+};
+
 // A tensor that a submission must bring, per image.
 struct Port {
   napi_typedarray_type type;
@@ -62,6 +104,7 @@ struct ProgramBox {
   int64_t externalBytes() const { return int64_t(program->weightBytes()); }
 
   std::shared_ptr<const Program> program;
+  std::shared_ptr<const OpenDevice> device;  // null: the CPU
   std::vector<Port> inputs, outputs;
   int maxBatch = 1;
   Counted<&LiveCounts::programs> counted;

@@ -59,6 +59,8 @@ Result<Napi::Value> counters(const Napi::CallbackInfo& info) {
   set("weights", liveCounts.weights);
   set("programs", liveCounts.programs);
   set("lanes", liveCounts.lanes);
+  set("devices", liveCounts.devices);
+  set("deviceMemories", liveCounts.deviceMemories);
   set("runsInFlight", liveCounts.runsInFlight);
   return result;
 }

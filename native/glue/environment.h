@@ -42,7 +42,17 @@ class HandleBase {
   virtual void close(napi_env env) = 0;  // drops the native object; idempotent
 };
 
-enum class HandleClass { kControl, kCheckpoint, kWeights, kProgram, kLane, kCount };
+enum class HandleClass {
+  kControl,
+  kCheckpoint,
+  kWeights,
+  kProgram,
+  kLane,
+  kPlugin,
+  kDevice,
+  kDeviceMemory,
+  kCount
+};
 
 class Environment : public std::enable_shared_from_this<Environment> {
  public:

@@ -73,6 +73,20 @@ Napi::Value makeHandle(Napi::Env env, std::shared_ptr<Box> box) {
   return {env, object};
 }
 
+// The same with a field `info`; `details` is frozen.
+template <typename Box>
+Napi::Value makeHandleWithInfo(Napi::Env env, std::shared_ptr<Box> box, Napi::Object details) {
+  details.Freeze();
+  const Napi::Value handle = makeHandle(env, std::move(box));
+  if (handle.IsEmpty()) return handle;
+  napi_property_descriptor entry{};
+  entry.utf8name = "info";
+  entry.value = details;
+  entry.attributes = napi_enumerable;
+  if (napi_define_properties(env, handle, 1, &entry) != napi_ok) return {};
+  return handle;
+}
+
 // Null when `value` is not a handle of this kind.
 template <typename Box>
 Handle<Box>* unwrapHandle(const Napi::Value& value) {

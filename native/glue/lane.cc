@@ -8,10 +8,45 @@
 namespace resnet::glue {
 namespace {
 
-using Views = std::vector<std::vector<Napi::TypedArray>>;
+// A caller's share of one input or output: a view of the host's memory or a part of a device's.
+struct Piece {
+  Napi::TypedArray view;
+  std::shared_ptr<DeviceMemoryBox> memory;  // null: the view
+  size_t offset = 0, bytes = 0;
+};
+using Pieces = std::vector<std::vector<Piece>>;
+
+size_t elementBytes(napi_typedarray_type type) { return type == napi_uint8_array ? 1 : 4; }
+
+// { memory, offset, bytes }
+Piece readDevicePiece(const Napi::Value& value, const std::string& where, const ProgramBox& program,
+                      Arguments& call) {
+  Arguments fields(value, where);
+  Piece piece;
+  piece.memory = fields.handle<DeviceMemoryBox>("memory");
+  piece.offset = size_t(fields.integer("offset", 0, kMaxSafeInteger));
+  piece.bytes = size_t(fields.integer("bytes", 0, kMaxSafeInteger));
+  call.adopt(fields.status());
+  if (!call.status().ok()) return {};
+  const std::string device = program.device == nullptr ? "the CPU" : program.device->name;
+  if (piece.memory->device->name != device) {
+    call.refuse("'" + where + "' must lie on the program's device, " + device + ", got memory of " +
+                piece.memory->device->name);
+    return {};
+  }
+  const size_t size = piece.memory->buffer->bytes();
+  if (piece.bytes > size || piece.offset > size - piece.bytes) {
+    call.refuse("'" + where + "' must lie within its memory of " + std::to_string(size) +
+                " bytes, got " + std::to_string(piece.bytes) + " at " +
+                std::to_string(piece.offset));
+    return {};
+  }
+  return piece;
+}
 
 // First half of reading a call's tensors: kinds only. Getters of the caller's may run here, so no address is taken.
-Views readViews(Arguments& call, const char* name, const std::vector<Port>& ports) {
+Pieces readViews(Arguments& call, const char* name, const std::vector<Port>& ports,
+                 const ProgramBox& program) {
   const std::vector<Napi::Value> lists = call.list(name);
   if (lists.size() != ports.size()) {
     call.refuse("'run." + std::string(name) +
@@ -19,32 +54,47 @@ Views readViews(Arguments& call, const char* name, const std::vector<Port>& port
                 std::to_string(ports.size()) + ", got " + std::to_string(lists.size()));
     return {};
   }
-  Views views(ports.size());
+  Pieces pieces(ports.size());
   for (size_t i = 0; i < ports.size(); ++i) {
     const std::string where = std::string(name) + "[" + std::to_string(i) + "]";
     if (!lists[i].IsArray()) {
       call.refuse(where, "an array of views", lists[i]);
       return {};
     }
-    const Napi::Array pieces = lists[i].As<Napi::Array>();
-    for (uint32_t p = 0; p < pieces.Length() && call.status().ok(); ++p) {
+    const Napi::Array list = lists[i].As<Napi::Array>();
+    for (uint32_t p = 0; p < list.Length() && call.status().ok(); ++p) {
       const std::string piece = where + "[" + std::to_string(p) + "]";
-      views[i].push_back(call.view(pieces.Get(p), piece, ports[i].type));
+      const Napi::Value value = list.Get(p);
+      const bool onDevice = value.IsObject() && !value.IsTypedArray() && !value.IsFunction() &&
+                            program.device != nullptr;
+      if (onDevice) {
+        pieces[i].push_back(readDevicePiece(value, "run." + piece, program, call));
+      } else {
+        pieces[i].push_back({call.view(value, piece, ports[i].type), nullptr});
+      }
     }
   }
-  return views;
+  return pieces;
 }
 
 // Second half: addresses and sizes. No JavaScript runs from here until the submission.
-template <typename Piece>
-Status readPieces(const char* name, const Views& views, const std::vector<Port>& ports, int batch,
-                  std::vector<std::vector<Piece>>& pieces) {
+template <typename Submitted>
+Status readPieces(const char* name, const Pieces& given, const std::vector<Port>& ports, int batch,
+                  std::vector<std::vector<Submitted>>& pieces) {
   pieces.resize(ports.size());
   for (size_t i = 0; i < ports.size(); ++i) {
     const std::string where = "'run." + std::string(name) + "[" + std::to_string(i) + "]'";
+    const size_t elementSize = elementBytes(ports[i].type);
     size_t images = 0;
-    for (const Napi::TypedArray& view : views[i]) {
-      const Span span = spanOf(view);
+    for (const Piece& piece : given[i]) {
+      Span span;
+      const bool onDevice = piece.memory != nullptr;
+      if (onDevice) {
+        span.data = static_cast<char*>(piece.memory->buffer->data()) + piece.offset;
+        span.elements = piece.bytes % elementSize == 0 ? piece.bytes / elementSize : 0;
+      } else {
+        span = spanOf(piece.view);
+      }
       if (span.elements == 0 || span.elements % ports[i].elements != 0) {
         return Status::error(Code::kInvalidArgument,
                              where + " must have pieces of whole images, " +
@@ -54,7 +104,7 @@ Status readPieces(const char* name, const Views& views, const std::vector<Port>&
       const size_t count = span.elements / ports[i].elements;
       images += count;
       if (images > size_t(batch)) break;
-      pieces[i].push_back({span.data, int(count)});
+      pieces[i].push_back({span.data, int(count), onDevice});
     }
     if (images != size_t(batch)) {
       return Status::error(Code::kInvalidArgument, where + " must hold the batch's " +
@@ -66,12 +116,23 @@ Status readPieces(const char* name, const Views& views, const std::vector<Port>&
   return Status::okay();
 }
 
-// One object that holds every view of a submission: the reference to it keeps their buffers alive.
-Napi::Object holding(Napi::Env env, const Views& inputs, const Views& outputs) {
-  Napi::Array all = Napi::Array::New(env);
-  for (const Views* views : {&inputs, &outputs}) {
-    for (const auto& list : *views) {
-      for (const Napi::TypedArray& view : list) all.Set(all.Length(), view);
+// What a submission borrows: one object that holds every view, the reference to which keeps their buffers alive, and
+// the device's memory.
+struct Borrowed {
+  Napi::Array views;
+  std::vector<std::shared_ptr<DeviceMemoryBox>> memories;
+};
+Borrowed borrow(Napi::Env env, const Pieces& inputs, const Pieces& outputs) {
+  Borrowed all{Napi::Array::New(env), {}};
+  for (const Pieces* pieces : {&inputs, &outputs}) {
+    for (const auto& list : *pieces) {
+      for (const Piece& piece : list) {
+        if (piece.memory != nullptr) {
+          all.memories.push_back(piece.memory);
+        } else {
+          all.views.Set(all.views.Length(), piece.view);
+        }
+      }
     }
   }
   return all;
@@ -102,6 +163,7 @@ void runSettled(Environment& environment, std::shared_ptr<LaneBox> box) {
 
 struct Run final : Promised<Nothing> {
   using Promised::Promised;
+  std::vector<std::shared_ptr<DeviceMemoryBox>> memories;
   Counted<&LiveCounts::runsInFlight> counted;
 };
 
@@ -114,8 +176,8 @@ Result<Napi::Value> run(const Napi::CallbackInfo& info) {
   Arguments call(info, "run");
   Submission submission;
   submission.batch = int(call.integer("batch", 1, program.maxBatch));
-  const Views inputs = readViews(call, "inputs", program.inputs);
-  const Views outputs = readViews(call, "outputs", program.outputs);
+  const Pieces inputs = readViews(call, "inputs", program.inputs, program);
+  const Pieces outputs = readViews(call, "outputs", program.outputs, program);
   const std::shared_ptr<Control> control = call.control();
   RESNET_RETURN_IF_ERROR(call.status());
   RESNET_RETURN_IF_ERROR(
@@ -127,7 +189,9 @@ Result<Napi::Value> run(const Napi::CallbackInfo& info) {
   Environment& environment = Environment::of(env);
   auto* task = new Run(env, undefined);  // owned by the backend's callback, then by finish()
   const Napi::Value promise = task->promise();
-  task->kept = Napi::Persistent(holding(env, inputs, outputs));
+  Borrowed borrowed = borrow(env, inputs, outputs);
+  task->kept = Napi::Persistent<Napi::Object>(borrowed.views);
+  task->memories = std::move(borrowed.memories);
   LaneBox* lane = receiver.value().get();
   ++lane->running;
   task->after = [&environment, box = receiver.take()]() mutable {

@@ -36,6 +36,7 @@ struct CompileRequest {
   CompileOptions options;
   std::shared_ptr<Control> control;
   std::shared_ptr<Backend> backend;
+  std::shared_ptr<const OpenDevice> device;  // null: the CPU
 };
 
 Result<std::shared_ptr<ProgramBox>> compileNow(const CompileRequest& request) {
@@ -50,6 +51,7 @@ Result<std::shared_ptr<ProgramBox>> compileNow(const CompileRequest& request) {
       request.backend->compile(plan.value(), request.weights, request.options, *request.control);
   if (!program.ok()) return program.takeStatus();
   box->program = program.take();
+  box->device = request.device;
   return box;
 }
 
@@ -61,16 +63,7 @@ Napi::Value programToJs(Napi::Env env, std::shared_ptr<ProgramBox> box) {
   details.Set("maxBatch", Napi::Number::New(env, box->maxBatch));
   details.Set("arenaBytes", Napi::Number::New(env, double(program.arenaBytes())));
   details.Set("weightBytes", Napi::Number::New(env, double(program.weightBytes())));
-  details.Freeze();
-
-  const Napi::Value handle = makeHandle(env, std::move(box));
-  if (handle.IsEmpty()) return handle;
-  napi_property_descriptor entry{};
-  entry.utf8name = "info";
-  entry.value = details;
-  entry.attributes = napi_enumerable;
-  if (napi_define_properties(env, handle, 1, &entry) != napi_ok) return {};
-  return handle;
+  return makeHandleWithInfo(env, std::move(box), details);
 }
 
 Result<Napi::Value> explain(const Napi::CallbackInfo& info) {
@@ -97,6 +90,21 @@ Result<Napi::Value> explain(const Napi::CallbackInfo& info) {
   return rows;
 }
 
+// What only devices read; each may be absent.
+void readDeviceOptions(Arguments& call, CompileOptions& options) {
+  if (call.has("deterministic")) options.deterministic = call.boolean("deterministic");
+  if (call.has("graphs")) options.graphs = call.boolean("graphs");
+  if (call.has("autotune")) {
+    options.autotune = call.word<Autotune>(
+        "autotune",
+        {{"off", Autotune::kOff}, {"quick", Autotune::kQuick}, {"full", Autotune::kFull}});
+  }
+  if (call.has("workspaceLimit")) {
+    options.workspaceLimit = size_t(call.integer("workspaceLimit", 0, kMaxSafeInteger));
+  }
+  options.engineCache = call.optionalText("engineCache").value_or("");
+}
+
 }  // namespace
 
 const napi_type_tag ProgramBox::kTag = {0x5be7410cda2f4d68, 0xb6920f8d3ac1e704};
@@ -113,18 +121,20 @@ Result<Napi::Value> compile(const Napi::CallbackInfo& info) {
   const auto weights = call.handle<WeightsBox>("weights");
   request.options.maxBatch = int(call.integer("maxBatch", 1, kMaxBatch));
   request.options.threads = int(call.integer("threads", 0, kMaxThreads));
-  const std::string precision = call.text("float32Precision");
-  if (precision != "highest" && precision != "high") {
-    call.refuse("'compile.float32Precision' must be 'highest' or 'high', got '" + precision + "'");
-  }
   request.options.precision =
-      precision == "highest" ? Float32Precision::kHighest : Float32Precision::kHigh;
+      call.word<Float32Precision>("float32Precision", {{"highest", Float32Precision::kHighest},
+                                                       {"high", Float32Precision::kHigh},
+                                                       {"tf32", Float32Precision::kTf32}});
   request.options.isa = call.optionalText("isa").value_or("");
+  const auto device = call.has("device") ? call.handle<DeviceBox>("device") : nullptr;
+  readDeviceOptions(call, request.options);
   request.control = call.control();
   RESNET_RETURN_IF_ERROR(call.status());
 
   request.weights = weights->weights;
-  request.backend = Environment::of(info.Env()).backend();
+  if (device != nullptr) request.device = device->device;
+  request.backend =
+      device != nullptr ? device->device->backend : Environment::of(info.Env()).backend();
   return promiseOf<std::shared_ptr<ProgramBox>>(
       info.Env(), [request = std::move(request)] { return compileNow(request); }, programToJs);
 }

@@ -9,8 +9,6 @@
 namespace resnet::glue {
 namespace {
 
-constexpr int64_t kMaxSafeInteger = (int64_t{1} << 53) - 1;
-
 Napi::Value handleOf(Napi::Env env, std::shared_ptr<const Weights> weights, int64_t bytes) {
   auto box = std::make_shared<WeightsBox>();
   box->weights = std::move(weights);

@@ -14,9 +14,18 @@ const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
 /** Spread over a run's duration, the same every time. */
 const delay = (i) => (i * 7) % 40
 
+/** Where programs are compiled: the CPU, or the first device of RESNET_CUDA_PLUGIN. */
+async function place(binding) {
+  const path = process.env.RESNET_CUDA_PLUGIN
+  if (path === undefined) return {}
+  const plugin = await binding.openPlugin({ path })
+  return { device: await plugin.openDevice({ index: 0, memoryLimit: 0 }) }
+}
+
 async function makeLane(seed = 1, plan = heavy) {
   const binding = load()
-  const program = await compile(binding, plan, formulaWeights(binding, plan, seed))
+  const where = await place(binding)
+  const program = await compile(binding, plan, formulaWeights(binding, plan, seed), where)
   return program.createLane()
 }
 function run(lane, input = view(), output = view()) {
@@ -49,8 +58,10 @@ function prepareImage(binding) {
 async function workFor(kind, started = () => parentPort.postMessage('working')) {
   const binding = load()
   if (kind === 'compile') {
+    const where = await place(binding)
+    const compiling = () => compile(binding, heavy, formulaWeights(binding, heavy), where)
     started()
-    for (;;) await Promise.all([1, 2, 3].map(() => compile(binding, heavy, formulaWeights(binding, heavy))))
+    for (;;) await Promise.all([compiling(), compiling(), compiling()])
   }
   if (kind === 'image') {
     started()
@@ -206,7 +217,8 @@ const scenarios = {
   },
   async 'exit-compile'() {
     const binding = load()
-    for (let i = 0; i < 3; i++) compile(binding, heavy, formulaWeights(binding, heavy))
+    const where = await place(binding)
+    for (let i = 0; i < 3; i++) compile(binding, heavy, formulaWeights(binding, heavy), where)
     await pause(delay(Number(times)) / 4)
     process.exit(0)
   },

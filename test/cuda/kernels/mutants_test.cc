@@ -93,12 +93,12 @@ constexpr Ops kOps{&mutant::input,
                    &mutant::packWeights,
                    &mutant::resize,
                    &mutant::resizeScratchFloats};
-constexpr int kOrders = 3;
+constexpr int kOrders = 3;  // each mutant shows in the first as a rule
 
 // The first case that catches the active mutant, with what it saw; empty when none does.
-std::string caughtBy(const std::vector<OpCase>& cases) {
+std::string caughtBy(const std::vector<OpCase>& cases, int orders) {
   for (const OpCase& test : cases) {
-    for (int order = 1; order <= kOrders; ++order) {
+    for (int order = 1; order <= orders; ++order) {
       cuda::simt::settings().seed = order;
       Report report;
       test.run(kOps, report);
@@ -134,7 +134,7 @@ int main(int argc, char** argv) {
   std::vector<std::string> broken;
   for (const auto& [op, cases] : byOp) {
     seen.clear();
-    const std::string fault = caughtBy(cases);
+    const std::string fault = caughtBy(cases, 1);
     if (!fault.empty()) broken.push_back(fault);
     for (const Site& site : seen) {
       auto& list = passing[site];
@@ -150,7 +150,7 @@ int main(int argc, char** argv) {
     // Registered by value: `site` outlives the runs.
     Registry::get().cases.push_back({"mutant: " + nameOf(site), [&site, &cases] {
                                        active = &site;
-                                       const std::string caught = caughtBy(cases);
+                                       const std::string caught = caughtBy(cases, kOrders);
                                        active = nullptr;
                                        CHECK(!caught.empty());
                                        if (caught.empty()) return;
