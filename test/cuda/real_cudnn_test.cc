@@ -36,8 +36,9 @@ bool installed(const std::string& test) {
 
 std::unique_ptr<CudnnContext> contextFor(const std::string& device) {
   static void* interposer = [] {
-    // First, so that cuDNN finds it by its name.
-    CHECK(dlopen((kInterposer + "/libcuda.so.1").c_str(), RTLD_NOW | RTLD_GLOBAL) != nullptr);
+    // First, so that cuDNN finds them by their names.
+    for (const char* name : {"/libcuda.so.1", "/libcublasLt.so.13"})
+      CHECK(dlopen((kInterposer + name).c_str(), RTLD_NOW | RTLD_GLOBAL) != nullptr);
     const std::string path = kInterposer + "/libcudnn.so.9";
     ::setenv("RESNET_CUDNN", path.c_str(), 1);
     return dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
