@@ -255,6 +255,22 @@ describe('abort', () => {
     await next
   })
 
+  test('with its result at hand, while an earlier call runs: it rejects at once', async () => {
+    const { runs, order, call } = observed({ lanes: 2, maxBatch: 1 })
+    const abort = new AbortController()
+    const first = call('a')
+    const gone = call('b', 1, { signal: abort.signal })
+    await settle()
+    runs[1]?.finish()
+    await settled()
+    expect(order).toEqual([])
+    abort.abort(reason)
+    await expect(gone).rejects.toBe(reason)
+    runs[0]?.finish()
+    await first
+    expect(order).toEqual(['b rejected', 'a'])
+  })
+
   test('the waiting rest of a divided call leaves too', async () => {
     const { runs, scheduler, call, batches } = observed()
     const abort = new AbortController()

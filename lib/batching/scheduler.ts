@@ -91,8 +91,11 @@ export class Scheduler<Kind extends { key: string }> {
     const stopListening = onAbort(signal, () => this.withdraw(call, signal?.reason))
     const turn = inOrder ? this.turnstile.enter(priority) : undefined
     try {
-      const result = await this.settled(call, body)
-      await turn?.exit()
+      const result = await this.settled(call, async (handle) => {
+        const given = await body(handle)
+        await turn?.exit()
+        return given
+      })
       outcome = 'completed'
       return result
     } catch (error) {

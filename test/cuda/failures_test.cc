@@ -71,6 +71,7 @@ TEST("device work that fails loses this device alone, and every program on it sa
       if (movedLane.ok()) CHECK(runOnce(*movedLane.value(), images.submission()).ok());
     }
     CHECK_EQ(leaks(), std::string());
+    CHECK_EQ(violations(), std::string());
   }
 }
 
@@ -103,6 +104,7 @@ TEST("the cap counts weights, arenas and tensors, and leaves everything usable")
     if (lane.ok()) CHECK(runOnce(*lane.value(), images.submission()).ok());
   }
   CHECK_EQ(leaks(), std::string());
+  CHECK_EQ(violations(), std::string());
 }
 
 TEST("a device that is full is out of memory, until it is not") {
@@ -125,6 +127,7 @@ TEST("a device that is full is out of memory, until it is not") {
     CHECK(runOnce(*lane.value(), images.submission()).ok());
   }
   CHECK_EQ(leaks(), std::string());
+  CHECK_EQ(violations(), std::string());
 }
 
 // --- the machine
@@ -162,6 +165,7 @@ TEST("probe says what is there, and the reason when it cannot be used") {
   CHECK(absent.code == Code::kUnavailable);
   CHECK_HAS(absent.message, "no device cuda:3");
   CHECK_EQ(leaks(), std::string());
+  CHECK_EQ(violations(), std::string());
 }
 
 TEST("what a CUDA device has no use for is refused by name") {
