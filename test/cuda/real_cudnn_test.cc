@@ -136,6 +136,7 @@ TEST("real cuDNN: every convolution of every network has an engine on every devi
         for (const Row& row : rows) ask(*context, row, sized(row.shape, n, dtype), tally);
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
     CHECK_EQ(tally.shapes, static_cast<int>(rows.size()) * kQuestions);
+    CHECK_EQ(tally.compiled, 0);  // a network must not need a compiler to start
     std::printf(
         "  %s: %d of %zu have engines, %d compiled at run time, %d with groups joined, "
         "largest workspace %.1f MB (%s), %.0f s\n",
