@@ -1,6 +1,6 @@
 import type { InputView, OutputView } from '../binding.js'
 import type { Engine, EngineCall, InputKind, Request } from './engine.js'
-import { invalidArgument, unsupported } from './errors.js'
+import { invalidArgument, ResNetError, unsupported } from './errors.js'
 import { preprocess } from './image/decode.js'
 import { type ImageLimits, isSharp } from './image/source.js'
 import type { ImageInput, PreprocessedImage, Preprocessing } from './image/types.js'
@@ -43,6 +43,7 @@ type Piece = OutputView | StoredPiece
 /** The outputs of a call, filled batch by batch. */
 class Outputs {
   private outputs: Promise<Output[]> | undefined
+  private over = false
   private readonly method: string
   private readonly request: Request
   private readonly lease: Engine['lease']
@@ -74,11 +75,14 @@ class Outputs {
 
   /** The call has failed: a device's memory does not wait for the garbage collector. */
   async dispose(): Promise<void> {
-    const made = await Promise.resolve(this.outputs).catch(() => undefined)
+    this.over = true
+    const made = await this.outputs?.catch(() => [])
     for (const { data } of made ?? []) if (data instanceof DeviceStorage) data.dispose()
   }
 
   private async allocated(shapes: readonly Shape[], index: number): Promise<Output[]> {
+    // What is left of a failed call drops out of its batch.
+    if (this.over) throw new ResNetError('ERR_RESNET_DISPOSED', `${this.method}: the call has failed`)
     this.outputs ??= this.allocateAll(shapes)
     const outputs = await this.outputs
     for (const [i, { shape }] of outputs.entries()) {
@@ -208,15 +212,15 @@ export async function imageOutputs(
   const outputs = new Outputs(runner, images.length)
   const { lanes, maxBatch } = engine.options
   const underWay = new Set<Promise<void>>()
-  for (const positions of slices(images.length, maxBatch)) {
-    // One for every lane and one that is decoded meanwhile.
-    while (underWay.size > lanes) await Promise.race(underWay)
-    const work = decodeAndRun(images, positions, outputs, runner).finally(() => underWay.delete(work))
-    underWay.add(work)
-    // It is awaited below; until then its failure is not unhandled.
-    work.catch(() => {})
-  }
   try {
+    for (const positions of slices(images.length, maxBatch)) {
+      // One for every lane and one that is decoded meanwhile.
+      while (underWay.size > lanes) await Promise.race(underWay)
+      const work = decodeAndRun(images, positions, outputs, runner).finally(() => underWay.delete(work))
+      underWay.add(work)
+      // It is awaited below; until then its failure is not unhandled.
+      work.catch(() => {})
+    }
     await Promise.all(underWay)
   } catch (error) {
     await outputs.dispose()

@@ -1,4 +1,5 @@
 import type { ArchitectureOptions } from './architecture/spec.js'
+import type { LanesOption } from './batching/lanes.js'
 import type { Device } from './device.js'
 import { defaultImageLimits, type ImageLimits } from './image/source.js'
 import type { Preprocessing } from './image/types.js'
@@ -64,9 +65,9 @@ export interface ModelOptions {
   maxQueue?: number
   /**
    * Batches that run at once. 'latency' (default): one, with all threads. 'throughput': one a thread, each with a thread
-   * of its own. Or their number, which share the threads.
+   * of its own; on a GPU two, so that copies overlap. Or their number; on the CPU they share the threads.
    */
-  lanes?: 'latency' | 'throughput' | number
+  lanes?: LanesOption
   /** CUDA: bytes of the GPU's memory that models under the same limit may take together. Default: no limit. */
   memoryLimit?: number
   /** CUDA: bytes of scratch memory that one engine of cuDNN may ask for. Default 256 MiB. */
@@ -121,7 +122,7 @@ const limits = option.value<Partial<ImageLimits>>(
   'an object { maxPixels, maxUrlBytes, urlTimeoutMs }',
   isObject,
 )
-const lanes = option.value<NonNullable<ModelOptions['lanes']>>(
+const lanes = option.value<LanesOption>(
   "'latency', 'throughput' or an integer from 1 to 1024",
   (value) => value === 'latency' || value === 'throughput' || option.integer(1, 1024).accepts(value),
 )

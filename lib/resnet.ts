@@ -2,6 +2,7 @@ import type { Binding, Checkpoint, ExplainRow, Isa, Weights } from '../binding.j
 import { parametersOf } from './architecture/build.js'
 import { architectureNamed } from './architecture/families.js'
 import { type Architecture, type ArchitectureOptions, defineArchitecture } from './architecture/spec.js'
+import { laneShape } from './batching/lanes.js'
 import type { Observer } from './batching/recorder.js'
 import { type ChosenDevice, chooseDevice, type DeviceExplanation } from './device.js'
 import { Engine, type EngineCall, type Request } from './engine.js'
@@ -494,14 +495,6 @@ function architectureIn(metadata: Record<string, string>): string | Architecture
     const message = cause instanceof ResNetError ? cause.message : `${call}: ${(cause as Error).message}`
     throw new ResNetError('ERR_RESNET_CORRUPT', message, { cause })
   }
-}
-
-/** How many lanes there are, and the threads of each: none on a GPU, where one lane moves memory while another computes. */
-function laneShape(lanes: ModelValues['lanes'], { device, threads }: DeviceExplanation) {
-  const onGpu = device !== 'cpu'
-  if (lanes === 'latency') return { lanes: 1, threads }
-  if (lanes === 'throughput') return onGpu ? { lanes: 2, threads: 0 } : { lanes: threads, threads: 1 }
-  return { lanes, threads: onGpu ? 0 : Math.max(1, Math.floor(threads / lanes)) }
 }
 
 function asVectors({ images, shape: [, , c], data }: Output): Float32Tensor {

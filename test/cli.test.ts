@@ -338,7 +338,7 @@ describe('doctor', () => {
     const { status, stdout } = resnet(['doctor'], { env: { RESNET_CUDA_PLUGIN: cpuPlugin } })
     expect(status).toBe(0)
     expect(stdout).toMatch(/CUDA +yes, backend 0\.0\.0-test\n/)
-    expect(stdout).toMatch(/driver +for CUDA 1\.0; built with runtime 2\.0\n/)
+    expect(stdout).toMatch(/driver +1\.0; runtime 2\.0\n/)
     expect(stdout).toMatch(/cuDNN +3\.0, \/test\/libcudnn\.so\n/)
     expect(stdout).toMatch(
       /cuda:1 +Test device, compute capability 9\.0, 4 SMs, 1\.0 GiB, 0\.5 GiB free, a MIG slice\n/,

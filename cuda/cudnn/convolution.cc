@@ -29,6 +29,9 @@ Status check(fe::error_t error, std::string_view what) {
   return frontendError(what, error.get_message());
 }
 
+// A failure that says nothing about the engine it happened to.
+bool isTerminal(Code code) { return code == Code::kDeviceLost || code == Code::kOutOfMemory; }
+
 // What `body` returns, or what it throws as a Status.
 template <typename Body>
 auto attempt(std::string_view what, const Body& body) -> decltype(body()) {
@@ -304,15 +307,12 @@ class FrontendContext final : public CudnnContext {
     // to build; then those that take a compiler's second each.
     Found precompiled = ask(shape, GraphForm::kPrecompiled, query, refused);
     auto& all = precompiled.engines;
-    const bool lost = precompiled.failure.code == Code::kDeviceLost;
+    if (isTerminal(precompiled.failure.code)) return precompiled.failure;
     Found generic;
-    if (!lost && (query.limit == 0 || all.empty()))
-      generic = ask(shape, GraphForm::kGeneric, query, refused);
+    if (query.limit == 0 || all.empty()) generic = ask(shape, GraphForm::kGeneric, query, refused);
     all.insert(all.end(), generic.engines.begin(), generic.engines.end());
-    if (!all.empty()) return all;
-    for (const Status* failure : {&precompiled.failure, &generic.failure})
-      if (failure->code == Code::kDeviceLost || failure->code == Code::kOutOfMemory)
-        return *failure;
+    if (!all.empty()) return std::move(all);
+    if (isTerminal(generic.failure.code)) return generic.failure;
     std::string reasons;
     for (const std::string& reason : refused) reasons += "\n  " + reason;
     return Status::error(Code::kUnsupported, "cuDNN has no engine for \"" + shapeText(shape) +
@@ -337,9 +337,7 @@ class FrontendContext final : public CudnnContext {
       return std::shared_ptr<const ConvolutionEngine>(
           std::make_shared<FrontendEngine>(handle_, std::move(plan), shape));
     });
-    if (loaded.ok() || loaded.status().code == Code::kDeviceLost ||
-        loaded.status().code == Code::kOutOfMemory)
-      return loaded;
+    if (loaded.ok() || isTerminal(loaded.status().code)) return loaded;
     return refuse(loaded.status().message);
   }
 
@@ -358,7 +356,7 @@ class FrontendContext final : public CudnnContext {
       for (fe::HeurMode_t mode : {fe::HeurMode_t::A, fe::HeurMode_t::FALLBACK}) {
         const size_t known = graph.configurations().size();
         const Status proposed = check(graph.create_execution_plans({mode}), what);
-        if (proposed.code == Code::kDeviceLost) return proposed;
+        if (isTerminal(proposed.code)) return proposed;
         if (!proposed.ok()) refused.push_back(proposed.message);
         if (proposed.ok())
           RESNET_RETURN_IF_ERROR(collect(graph, known, shape, form, query, found.engines, refused));

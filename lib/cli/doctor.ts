@@ -232,7 +232,7 @@ function cudaRows(cuda: Cuda): [string, string][] {
   ]
   if (backend === '') return rows
   rows.push(
-    ['  driver', driver === '' ? 'not found' : `for CUDA ${driver}; built with runtime ${runtime}`],
+    ['  driver', driver === '' ? 'not found' : `${driver}; runtime ${runtime}`],
     ['  cuDNN', cudnn === '' ? 'not found' : `${cudnn}, ${cudnnPath}`],
     ...devices.map((device): [string, string] => [`  cuda:${device.index}`, deviceText(device)]),
     ...selfTestRows(selfTest).map(([name, value]): [string, string] => [`  ${name}`, value]),

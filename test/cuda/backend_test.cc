@@ -6,7 +6,7 @@
 
 #include "cpu/backend.h"
 #include "cpu/thread_pool.h"
-#include "test/cuda/networks.h"
+#include "test/cuda/backend_harness.h"
 #include "test/cuda/simulated/control.h"
 #include "test/native/check.h"
 #include "test/native/plan_text.h"

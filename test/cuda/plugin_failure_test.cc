@@ -194,7 +194,7 @@ TEST("failure: at every call, engines by preference, a captured graph") {
   checkEvery(stepOf(3), options);
 }
 
-TEST("failure: at every 17th call, engines raced") { checkEvery(stepOf(17), {}); }
+TEST("failure: at every 41st call, engines raced") { checkEvery(stepOf(41), {}); }
 
 TEST("failure: at every piece of device work the device is lost, and said so") {
   CompileOptions options;

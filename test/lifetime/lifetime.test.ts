@@ -68,7 +68,7 @@ describe('worker.terminate() in the middle', () => {
   })
 
   // No other environment holds the library: the last one closes it, and no thread may still be inside.
-  test.each(['terminate-run-alone', 'terminate-compile-alone'])(
+  test.each(['terminate-run-alone', 'terminate-compile-alone', 'terminate-image-alone'])(
     '%s: in workers that alone hold the library',
     (name) => said(name),
   )
@@ -79,7 +79,7 @@ describe('worker.terminate() in the middle', () => {
 })
 
 describe('process.exit() in the middle', () => {
-  test.each(['exit-run', 'exit-compile', 'exit-with-workers'])('%s', async (scenario) => {
+  test.each(['exit-run', 'exit-compile', 'exit-image', 'exit-with-workers'])('%s', async (scenario) => {
     let inFlight = 0
     // Three workers take seconds to start on two busy cores.
     const times = scenario === 'exit-with-workers' ? Math.ceil(rounds / 5) : rounds

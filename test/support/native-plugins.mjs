@@ -8,9 +8,13 @@ const build = path.join(path.dirname(fileURLToPath(import.meta.url)), '..', '..'
 
 export default function setUp() {
   if (!existsSync(path.join(build, 'CMakeCache.txt'))) return
-  const child = spawnSync('cmake', ['--build', build, '--config', 'Release', '--target', 'resnet_test_plugins'], {
-    encoding: 'utf8',
-  })
+  const child = spawnSync(
+    'cmake',
+    ['--build', build, '--config', 'Release', '--target', 'resnet_test_plugins'],
+    {
+      encoding: 'utf8',
+    },
+  )
   if (child.status !== 0) {
     throw new Error(`The plugins of test/native/plugin could not be built:\n${child.stdout}\n${child.stderr}`)
   }
