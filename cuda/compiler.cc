@@ -1,8 +1,12 @@
 #include "cuda/compiler.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <cstring>
+#include <new>
+#include <system_error>
+#include <thread>
 
 #include "core/memory_plan.h"
 #include "cuda/kernels/kernels.h"
@@ -79,6 +83,7 @@ Status Compiler::run() {
   program_.choices_.resize(plan_.steps.size());
   RESNET_RETURN_IF_ERROR(chooseEngines());
   placeValues();
+  RESNET_RETURN_IF_ERROR(foldWeights());
   for (int s = 0; s < int(plan_.steps.size()); ++s) {
     if (control_.stop()) return Status::aborted();
     Status status = lower(s);
@@ -201,6 +206,51 @@ Result<Compiler::Engine> Compiler::engineFor(const ConvolutionShape& shape) {
                                  bytesText(chosen.engine->workspaceBytes()) + ")";
   distinct_.push_back(chosen);
   return chosen;
+}
+
+// --- weights
+
+// Reading and folding is most of a compilation that finds its engines cached: on a few threads. The
+// first failure in step order is the one reported.
+Status Compiler::foldWeights() {
+  constexpr unsigned kMaxThreads = 8;
+  folded_.resize(plan_.steps.size());
+  std::vector<Status> failures(plan_.steps.size());
+  std::atomic<size_t> next{0};
+  std::atomic<bool> failed{false};
+  const auto work = [&]() noexcept {
+    for (size_t s = next++; s < plan_.steps.size() && !failed; s = next++) {
+      const std::optional<ConvStep> conv = convolutionOf(plan_.steps[s]);
+      if (!conv) continue;
+      failures[s] = control_.stop() ? Status::aborted() : foldStep(s, *conv);
+      if (!failures[s].ok()) failed = true;
+    }
+  };
+  std::vector<std::thread> helpers;
+  const unsigned threads = std::clamp(std::thread::hardware_concurrency(), 1u, kMaxThreads);
+  try {
+    for (unsigned i = 1; i < threads; ++i) helpers.emplace_back(work);
+  } catch (const std::system_error&) {  // fewer helpers, the same result
+  }
+  work();
+  for (std::thread& helper : helpers) helper.join();
+  for (Status& failure : failures) {
+    if (!failure.ok()) return std::move(failure);
+  }
+  return Status::okay();
+}
+
+Status Compiler::foldStep(size_t s, const ConvStep& step) noexcept {
+  try {  // std::vector reports a lack of memory by throwing
+    auto host = foldForDevice(device_, weights_, step, plan_.values[size_t(step.input)].c,
+                              engines_[s].shape);
+    if (!host.ok()) return host.takeStatus().at(plan_.steps[s].name);
+    folded_[s] = host.take();
+    return Status::okay();
+  } catch (const std::bad_alloc&) {
+    return Status{Code::kOutOfMemory, "no host memory left to fold the weights of this step",
+                  plan_.steps[s].name};
+  }
 }
 
 // --- memory
@@ -335,7 +385,8 @@ Status Compiler::lower(int s) {
 Status Compiler::lower(int s, const ConvStep& step) {
   const Engine& chosen = engines_[size_t(s)];
   const int channels = plan_.values[size_t(step.input)].c;
-  auto weights = packConvolution(device_, weights_, step, channels, chosen.shape);
+  auto weights = packConvolution(device_, weights_, step, channels, chosen.shape,
+                                 std::move(folded_[size_t(s)]));
   if (!weights.ok()) return weights.takeStatus();
   keep(weights.value().buffer);
 

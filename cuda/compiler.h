@@ -33,6 +33,8 @@ class Compiler {
   Result<Engine> engineFor(const ConvolutionShape& shape);
   ConvolutionShape shapeOf(const ConvStep& step, bool joinGroups) const;
   void placeValues();
+  Status foldWeights();
+  Status foldStep(size_t s, const ConvStep& step) noexcept;
 
   Status lower(int s);
   Status lower(int s, const ConvStep& step);
@@ -63,7 +65,8 @@ class Compiler {
   std::vector<size_t> offsets_;     // of values in the arena
   std::vector<size_t> workspaces_;  // offsets of the steps' workspaces
   std::vector<Engine> distinct_;
-  std::vector<Engine> engines_;  // by step
+  std::vector<Engine> engines_;      // by step
+  std::vector<HostWeights> folded_;  // by step, until uploaded
 };
 
 }  // namespace resnet::cuda

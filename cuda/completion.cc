@@ -4,7 +4,6 @@
 #include <condition_variable>
 #include <mutex>
 #include <thread>
-#include <vector>
 
 #include "cuda/error.h"
 
@@ -51,8 +50,10 @@ struct CompletionState {
 };
 
 void CompletionState::run() {
+  using Clock = std::chrono::steady_clock;
+  constexpr std::chrono::milliseconds kLookEvery{100};
   cudaSetDevice(device);
-  std::vector<Awaited*> looked;
+  Clock::time_point nextLook = Clock::now() + kLookEvery;
   std::unique_lock lock(mutex);
   while (true) {
     if (firstReady != nullptr) {
@@ -64,8 +65,10 @@ void CompletionState::run() {
       return;
     } else if (firstExpected == nullptr) {
       wake.wait(lock);
-    } else if (wake.wait_for(lock, std::chrono::milliseconds(100)) == std::cv_status::timeout) {
+      nextLook = Clock::now() + kLookEvery;
+    } else if (wake.wait_until(lock, nextLook) == std::cv_status::timeout) {
       lookAtStreams(lock);
+      nextLook = Clock::now() + kLookEvery;
     }
   }
 }

@@ -10,7 +10,9 @@ CurrentDevice::CurrentDevice(int index) : index_(index) {
 }
 
 CurrentDevice::~CurrentDevice() {
-  if (previous_ >= 0 && previous_ != index_) cudaSetDevice(previous_);
+  if (previous_ < 0 || previous_ == index_) return;
+  // A lost device says so once more, which must not be found as the error of another one's call.
+  if (cudaSetDevice(previous_) != cudaSuccess) cudaGetLastError();
 }
 
 DeviceMemory& DeviceMemory::operator=(DeviceMemory&& other) noexcept {

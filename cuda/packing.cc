@@ -70,41 +70,51 @@ std::string keyOf(const Device& device, const ConvStep& step, int channels,
                     step, channels);
 }
 
+size_t biasOffset(const ConvolutionShape& shape) {
+  const size_t filter = size_t(shape.kernelH) * shape.kernelW * (shape.c / shape.groups);
+  const size_t bytes = size_t(shape.k) * filter * dtypeBytes(shape.dtype);
+  return (bytes + kPartAlignment - 1) / kPartAlignment * kPartAlignment;
+}
+
 }  // namespace
+
+Result<HostWeights> foldForDevice(const Device& device, const Weights& weights,
+                                  const ConvStep& step, int channels,
+                                  const ConvolutionShape& shape) {
+  if (weights.packed().find(keyOf(device, step, channels, shape)) != nullptr) return HostWeights{};
+  auto folded = foldConv(step, channels, weights);
+  if (!folded.ok()) return folded.takeStatus();
+  HostWeights host;
+  const size_t bias = biasOffset(shape);
+  host.bytes.resize(bias + size_t(shape.k) * dtypeBytes(shape.dtype));
+  const Extent extent{step.groups, channels, step.k};
+  const auto fillAs = shape.dtype == DType::kFloat32   ? fill<float>
+                      : shape.dtype == DType::kFloat16 ? fill<__half>
+                                                       : fill<__nv_bfloat16>;
+  float largest = 0;
+  fillAs(folded.value(), extent, shape, host.bytes.data(), host.bytes.data() + bias, largest);
+  if (shape.dtype == DType::kFloat16 && largest > kLargestFloat16 && std::isfinite(largest)) {
+    return Status::error(Code::kUnsupported,
+                         "weights with the norm folded in must stay below 65504 for float16, got " +
+                             std::to_string(largest) + "; use dtype 'bfloat16' or 'float32'");
+  }
+  return host;
+}
 
 Result<ConvolutionWeights> packConvolution(Device& device, const Weights& weights,
                                            const ConvStep& step, int channels,
-                                           const ConvolutionShape& shape) {
-  const size_t element = dtypeBytes(shape.dtype);
-  const size_t filter = size_t(shape.kernelH) * shape.kernelW * (shape.c / shape.groups);
-  const size_t biasOffset =
-      (size_t(shape.k) * filter * element + kPartAlignment - 1) / kPartAlignment * kPartAlignment;
+                                           const ConvolutionShape& shape, HostWeights host) {
   const std::string key = keyOf(device, step, channels, shape);
   ConvolutionWeights packed;
   packed.buffer = weights.packed().find(key);
   if (packed.buffer == nullptr) {
-    auto folded = foldConv(step, channels, weights);
-    if (!folded.ok()) return folded.takeStatus();
-    std::vector<std::byte> host(biasOffset + size_t(shape.k) * element);
-    const Extent extent{step.groups, channels, step.k};
-    const auto fillAs = shape.dtype == DType::kFloat32   ? fill<float>
-                        : shape.dtype == DType::kFloat16 ? fill<__half>
-                                                         : fill<__nv_bfloat16>;
-    float largest = 0;
-    fillAs(folded.value(), extent, shape, host.data(), host.data() + biasOffset, largest);
-    if (shape.dtype == DType::kFloat16 && largest > kLargestFloat16 && std::isfinite(largest)) {
-      return Status::error(
-          Code::kUnsupported,
-          "weights with the norm folded in must stay below 65504 for float16, got " +
-              std::to_string(largest) + "; use dtype 'bfloat16' or 'float32'");
-    }
-    auto kept = keep(device, weights, key, host.data(), host.size());
+    auto kept = keep(device, weights, key, host.bytes.data(), host.bytes.size());
     if (!kept.ok()) return kept.takeStatus();
     packed.buffer = kept.take();
   }
   const auto* data = static_cast<const std::byte*>(packed.buffer->data);
   packed.weight = data;
-  packed.bias = data + biasOffset;
+  packed.bias = data + biasOffset(shape);
   return packed;
 }
 

@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "core/fold.h"
 #include "core/weights.h"
@@ -19,12 +20,20 @@ struct ConvolutionWeights {
   const void* bias = nullptr;
 };
 
+// Folded and converted, in host memory: the slow half of packing, which any thread may do.
+struct HostWeights {
+  std::vector<std::byte> bytes;  // empty when the model's store has them already
+};
 // `shape`: the convolution as it will run, whose channels are padded and whose groups may be fewer
 // than the step's: a grouped step whose channels need padding becomes one group of block-diagonal
-// weights. kUnsupported where a folded number does not fit into the dtype.
+// weights. kUnsupported where a folded number does not fit into the dtype. Touches no device.
+Result<HostWeights> foldForDevice(const Device& device, const Weights& weights,
+                                  const ConvStep& step, int channels,
+                                  const ConvolutionShape& shape);
+// Uploads them, or takes those that another program of the model has uploaded.
 Result<ConvolutionWeights> packConvolution(Device& device, const Weights& weights,
                                            const ConvStep& step, int channels,
-                                           const ConvolutionShape& shape);
+                                           const ConvolutionShape& shape, HostWeights host);
 
 // `count` floats in device memory, uploaded once per model under `key`.
 Result<std::shared_ptr<const PackedBuffer>> packFloats(Device& device, const Weights& weights,

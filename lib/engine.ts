@@ -1,17 +1,19 @@
-import type { Binding, Checkpoint, ExplainRow, Isa, OutputView, Weights } from '../binding.js'
+import type { Binding, Checkpoint, ExplainRow, Isa, Weights } from '../binding.js'
 import { buildNetwork, inputName, logitsName, type Network, pooledName } from './architecture/build.js'
 import type { Architecture } from './architecture/spec.js'
 import type { CallHandle } from './batching/call.js'
 import { Gate } from './batching/gate.js'
-import type { Batch, Share } from './batching/part.js'
+import type { Batch, OutputPieces, Share } from './batching/part.js'
 import { Recorder } from './batching/recorder.js'
 import { type CallRequest, Scheduler } from './batching/scheduler.js'
 import { batchChannel, callChannel } from './batching/tracing.js'
+import type { ChosenDevice } from './device.js'
 import { invalidArgument, unsupported } from './errors.js'
 import { type Graph, type GraphNode, indicesOf } from './graph/graph.js'
 import { lower } from './graph/lower.js'
 import type { InputStep, MemoryLayout } from './graph/plan.js'
 import { native } from './native/call.js'
+import { holdAll } from './native/storage.js'
 import { type Compiled, compileProgram, ProgramCache, type ProgramMemory } from './programs.js'
 
 /** Families of programs that a model keeps: the input sizes and requests that alternate in practice. */
@@ -27,7 +29,7 @@ export interface EngineOptions {
   maxBatch: number
   maxDelayMs: number
   maxQueue: number
-  float32Precision: 'highest' | 'high'
+  float32Precision: 'highest' | 'high' | 'tf32'
   /** For tests; users choose with RESNET_ISA. */
   isa?: Isa
 }
@@ -59,8 +61,7 @@ export type EngineCall = CallHandle<Kind>
 
 export interface EngineParts {
   binding: Binding
-  /** As messages and traces name it. */
-  device: string
+  device: ChosenDevice
   architecture: Architecture
   weights: Weights
   checkpoint?: Checkpoint
@@ -121,20 +122,30 @@ export class Engine {
   private traced(batch: Batch<Kind>): Promise<void> {
     const { images, shares, kind } = batch
     const { height, width } = kind.input
-    const context = { images, calls: shares.length, height, width, device: this.parts.device }
+    const context = {
+      images,
+      calls: shares.length,
+      height,
+      width,
+      device: this.parts.device.explanation.device,
+    }
     return batchChannel.tracePromise(() => this.run(batch), context)
   }
 
   private async run({ kind, images, shares, signal }: Batch<Kind>): Promise<void> {
     const { key, compile } = this.programFor(kind, images)
     const body = async ({ lanes, outputShapes }: Compiled) => {
-      const call = assemble(shares, outputShapes)
-      if (call.batch === 0) return
-      await lanes.use(async (lane) => {
-        const begun = performance.now()
-        await native(signal, (cancel) => lane.run({ ...call, ...cancel }))
-        this.recorder.computed(performance.now() - begun, call.batch)
-      })
+      const { release, ...call } = await assemble(shares, outputShapes)
+      try {
+        if (call.batch === 0) return
+        await lanes.use(async (lane) => {
+          const begun = performance.now()
+          await native(signal, (cancel) => lane.run({ ...call, ...cancel }))
+          this.recorder.computed(performance.now() - begun, call.batch)
+        })
+      } finally {
+        release()
+      }
     }
     await this.programs.use(key, compile, body, signal)
   }
@@ -143,6 +154,11 @@ export class Engine {
   explain(kind: Kind, images: number, signal: AbortSignal): Promise<ExplainRow[]> {
     const { key, compile } = this.programFor(kind, images)
     return this.programs.use(key, compile, async ({ program }) => program.explain(), signal)
+  }
+
+  /** Where tensors of a device are; undefined: the model is on the CPU. */
+  get lease(): ChosenDevice['lease'] {
+    return this.parts.device.lease
   }
 
   /** Idempotent: refuses calls, waits for those that run, then frees programs, weights and checkpoint. */
@@ -192,7 +208,7 @@ export class Engine {
   private async compile({ input, request }: Kind, maxBatch: number, signal: AbortSignal): Promise<Compiled> {
     const { height, width, dtype, layout } = input
     const { outputs, tail } = request
-    const { binding, weights, normalisation, architecture } = this.parts
+    const { binding, weights, normalisation, architecture, device } = this.parts
     const { threads, lanes: maxLanes, float32Precision, isa } = this.options
     const graph: Graph = [...this.network.graph, ...tail]
     const shape = [height, width, architecture.inChannels] as const
@@ -200,9 +216,10 @@ export class Engine {
       graph,
       inputs: [{ name: inputName, shape, dtype, layout, ...normalisation }],
       outputs: outputs.map((name) => ({ name, layout: 'nchw' })),
+      dtype: device.explanation.dtype,
     })
     const options = { threads, float32Precision, ...(isa === undefined ? {} : { isa }) }
-    const call = { ...options, plan: JSON.stringify(plan), weights, maxBatch }
+    const call = { ...device.compileOptions, ...options, plan: JSON.stringify(plan), weights, maxBatch }
     return compileProgram(binding, call, { outputShapes, maxLanes }, signal)
   }
 
@@ -211,6 +228,7 @@ export class Engine {
     await this.programs.dispose()
     this.parts.weights.dispose()
     this.parts.checkpoint?.dispose()
+    this.parts.device.lease?.release()
   }
 }
 
@@ -219,14 +237,17 @@ function bucketOf(images: number, maxBatch: number): number {
   return Math.min(maxBatch, 2 ** Math.ceil(Math.log2(images)))
 }
 
-/** The native call of a batch; a share that has no memory for its outputs fails alone. */
-function assemble(shares: readonly Share[], shapes: Compiled['outputShapes']) {
-  const outputs: OutputView[][] = shapes.map(() => [])
+/** The native call of a batch; a share that has no memory for its outputs, or lost that of its inputs, fails alone. */
+async function assemble(shares: readonly Share[], shapes: Compiled['outputShapes']) {
+  const outputs: OutputPieces = shapes.map(() => [])
   const inputs: Share['pieces'] = []
+  const held: (() => void)[] = []
   let batch = 0
   for (const { pieces, images, outputs: outputsFor, fail } of shares) {
     try {
-      for (const [i, views] of outputsFor(shapes).entries()) outputs[i]?.push(...views)
+      const filled = await outputsFor(shapes)
+      held.push(holdAll([...pieces, ...filled.flat()]))
+      for (const [i, views] of filled.entries()) outputs[i]?.push(...views)
     } catch (error) {
       fail(error)
       continue
@@ -234,5 +255,8 @@ function assemble(shares: readonly Share[], shapes: Compiled['outputShapes']) {
     inputs.push(...pieces)
     batch += images
   }
-  return { batch, inputs: [inputs], outputs }
+  const release = () => {
+    for (const letGo of held) letGo()
+  }
+  return { batch, inputs: [inputs], outputs, release }
 }

@@ -2,7 +2,7 @@ export type { ExplainRow } from '../binding.js'
 export type { Architecture, ArchitectureOptions, BlockKind, StemKind } from './architecture/spec.js'
 export type { Outcome, Percentiles } from './batching/recorder.js'
 export type { BatchTrace, CallTrace } from './batching/tracing.js'
-export type { Device, DeviceExplanation } from './device.js'
+export type { ComputeDType, Device, DeviceExplanation } from './device.js'
 export { ResNetError, type ResNetErrorCode } from './errors.js'
 export type { ImageLimits } from './image/source.js'
 export type { ImageInput, ImageSize, Preprocessing, RawPixels } from './image/types.js'
@@ -16,6 +16,7 @@ export type {
   LoadProgress,
   ModelOptions,
   StreamOptions,
+  TensorCallOptions,
   WarmupOptions,
 } from './model-options.js'
 export { models } from './models.js'
@@ -24,6 +25,7 @@ export { type Images, type Prediction, ResNet } from './resnet.js'
 export type { ModelStats } from './stats.js'
 export type { Source, Streamed } from './stream.js'
 export {
+  type DeviceTensor,
   type DType,
   type Float32Tensor,
   type Layout,

@@ -1,10 +1,12 @@
 import type { InputView, OutputView } from '../binding.js'
 import type { Engine, EngineCall, InputKind, Request } from './engine.js'
-import { invalidArgument } from './errors.js'
+import { invalidArgument, ResNetError, unsupported } from './errors.js'
 import { preprocess } from './image/decode.js'
 import { type ImageLimits, isSharp } from './image/source.js'
 import type { ImageInput, PreprocessedImage, Preprocessing } from './image/types.js'
-import { allocateOutput, type Shape } from './outputs.js'
+import { native } from './native/call.js'
+import { DeviceStorage, type StoredPiece, storedPiece } from './native/storage.js'
+import { allocateOutput, elementsOfOutput, type Shape } from './outputs.js'
 import type { Tensor } from './tensor.js'
 
 export interface CallRunner {
@@ -13,6 +15,8 @@ export interface CallRunner {
   engine: Engine
   request: Request
   call: EngineCall
+  /** Where results go. */
+  output: 'host' | 'device'
 }
 export interface ImageOptions {
   preprocessing: Preprocessing
@@ -28,50 +32,83 @@ export interface Output {
   images: number
   /** [H, W, C] */
   shape: Shape
+  data: Float32Array | Int32Array | DeviceStorage
+}
+export interface HostOutput extends Output {
   data: Float32Array | Int32Array
 }
 
+type Piece = OutputView | StoredPiece
+
 /** The outputs of a call, filled batch by batch. */
 class Outputs {
-  private outputs: Output[] | undefined
+  private outputs: Promise<Output[]> | undefined
+  private over = false
+  private readonly method: string
+  private readonly request: Request
+  private readonly lease: Engine['lease']
 
   constructor(
-    private readonly method: string,
+    { method, request, engine, output }: CallRunner,
     private readonly images: number,
-    private readonly request: Request,
-  ) {}
-
-  /** One view per output for `count` consecutive images of the call. */
-  range(shapes: readonly Shape[], from: number, count: number): OutputView[][] {
-    return this.allocated(shapes, from).map(({ shape, data }) => {
-      const elements = size(shape)
-      return [data.subarray(from * elements, (from + count) * elements)]
-    })
+  ) {
+    this.method = method
+    this.request = request
+    this.lease = output === 'device' ? engine.lease : undefined
   }
 
-  /** One view per output and image, for the images at `positions` of the call. */
-  each(shapes: readonly Shape[], positions: readonly number[]): OutputView[][] {
-    return this.allocated(shapes, positions[0] as number).map(({ shape, data }) => {
-      const elements = size(shape)
-      return positions.map((position) => data.subarray(position * elements, (position + 1) * elements))
-    })
+  /** One piece per output for `count` consecutive images of the call. */
+  async range(shapes: readonly Shape[], from: number, count: number): Promise<Piece[][]> {
+    return (await this.allocated(shapes, from)).map((output) => [pieceOf(output, from, count)])
   }
 
-  all(): Output[] {
+  /** One piece per output and image, for the images at `positions` of the call. */
+  async each(shapes: readonly Shape[], positions: readonly number[]): Promise<Piece[][]> {
+    return (await this.allocated(shapes, positions[0] as number)).map((output) =>
+      positions.map((position) => pieceOf(output, position, 1)),
+    )
+  }
+
+  all(): Output[] | Promise<Output[]> {
     return this.outputs ?? []
   }
 
-  private allocated(shapes: readonly Shape[], index: number): Output[] {
-    this.outputs ??= shapes.map((shape, i) => this.allocate(shape, this.request.outputs[i]))
-    for (const [i, { shape }] of this.outputs.entries()) {
-      if (shape.join() !== shapes[i]?.join()) throw this.differing(shape, shapes[i] as Shape, index)
-    }
-    return this.outputs
+  /** The call has failed: a device's memory does not wait for the garbage collector. */
+  async dispose(): Promise<void> {
+    this.over = true
+    const made = await this.outputs?.catch(() => [])
+    for (const { data } of made ?? []) if (data instanceof DeviceStorage) data.dispose()
   }
 
-  private allocate(shape: Shape, node: string | undefined): Output {
-    const { images, method } = this
-    return { images, shape, data: allocateOutput({ method, node, images, shape, given: 'images' }) }
+  private async allocated(shapes: readonly Shape[], index: number): Promise<Output[]> {
+    // What is left of a failed call drops out of its batch.
+    if (this.over) throw new ResNetError('ERR_RESNET_DISPOSED', `${this.method}: the call has failed`)
+    this.outputs ??= this.allocateAll(shapes)
+    const outputs = await this.outputs
+    for (const [i, { shape }] of outputs.entries()) {
+      if (shape.join() !== shapes[i]?.join()) throw this.differing(shape, shapes[i] as Shape, index)
+    }
+    return outputs
+  }
+
+  private async allocateAll(shapes: readonly Shape[]): Promise<Output[]> {
+    const made = await Promise.allSettled(
+      shapes.map((shape, i) => this.allocate(shape, this.request.outputs[i])),
+    )
+    const outputs = made.flatMap((output) => (output.status === 'fulfilled' ? [output.value] : []))
+    const failed = made.find((output) => output.status === 'rejected')
+    if (failed === undefined) return outputs
+    for (const { data } of outputs) if (data instanceof DeviceStorage) data.dispose()
+    throw failed.reason
+  }
+
+  private async allocate(shape: Shape, node: string | undefined): Promise<Output> {
+    const { images, method, lease } = this
+    const wanted = { method, node, images, shape, given: 'images' }
+    if (lease === undefined) return { images, shape, data: allocateOutput(wanted) }
+    const bytes = 4 * elementsOfOutput(wanted)
+    const memory = await native(undefined, () => lease.device.allocate({ bytes }))
+    return { images, shape, data: new DeviceStorage(memory, lease.name) }
   }
 
   private differing(expected: Shape, received: Shape, index: number): Error {
@@ -83,19 +120,33 @@ class Outputs {
   }
 }
 
+/** The part of an output's memory that `count` images from `from` on fill. */
+function pieceOf({ shape, data }: Output, from: number, count: number): Piece {
+  const elements = size(shape)
+  if (data instanceof DeviceStorage) return storedPiece(data, 4 * from * elements, 4 * count * elements)
+  return data.subarray(from * elements, (from + count) * elements)
+}
+
 /** Runs a tensor [N, C, H, W] straight from its memory. */
 export async function tensorOutputs(x: Tensor, runner: CallRunner): Promise<Output[]> {
-  const { engine, request, call, method } = runner
-  const { data, images, channels, height, width, dtype, layout } = asInput(x, runner)
-  const outputs = new Outputs(method, images, request)
-  const elements = channels * height * width
-  await call.submit(engine.kindOf({ height, width, dtype, layout }, request), {
-    images,
-    slice: (from, count) => ({
-      pieces: [data.subarray(from * elements, (from + count) * elements)],
-      outputs: (shapes) => outputs.range(shapes, from, count),
-    }),
-  })
+  const { engine, request, call } = runner
+  const { pieceAt, images, height, width, dtype, layout } = asInput(x, runner)
+  const outputs = new Outputs(runner, images)
+  const release = x.hold()
+  try {
+    await call.submit(engine.kindOf({ height, width, dtype, layout }, request), {
+      images,
+      slice: (from, count) => ({
+        pieces: [pieceAt(from, count)],
+        outputs: (shapes) => outputs.range(shapes, from, count),
+      }),
+    })
+  } catch (error) {
+    await outputs.dispose()
+    throw error
+  } finally {
+    release()
+  }
   return outputs.all()
 }
 
@@ -116,8 +167,36 @@ function asInput(x: Tensor, { method, engine }: CallRunner) {
     )
   }
   const dtype: InputKind['dtype'] = x.dtype === 'uint8' ? 'uint8' : 'float32'
-  const data = (dtype === 'uint8' ? x.data : x.toFloat32().data) as InputView
-  return { data, images, channels, height, width, dtype, layout: x.layout }
+  const elements = channels * height * width
+  const pieceAt = pieces(x, dtype, elements, method, engine)
+  return { pieceAt, images, height, width, dtype, layout: x.layout }
+}
+
+/** Gives the memory of consecutive images of a tensor. */
+function pieces(
+  x: Tensor,
+  dtype: InputKind['dtype'],
+  elements: number,
+  method: string,
+  { lease }: Engine,
+): (from: number, count: number) => InputView | StoredPiece {
+  if (x.device === 'cpu') {
+    const data = (dtype === 'uint8' ? x.data : x.toFloat32().data) as InputView
+    return (from, count) => data.subarray(from * elements, (from + count) * elements)
+  }
+  if (x.device !== lease?.name) {
+    throw invalidArgument(
+      `${method}: expected a tensor on the CPU${lease === undefined ? '' : ` or on ${lease.name}`}, received one on ` +
+        `${x.device}; await tensor.to('cpu') copies it`,
+    )
+  }
+  if (x.dtype !== dtype) {
+    throw unsupported(
+      `${method}: expected a device's tensor of float32 or uint8, received ${x.dtype}; convert it with toFloat32() before ` +
+        'it goes to the device',
+    )
+  }
+  return (from, count) => x.piece(from * elements, count * elements)
 }
 
 /**
@@ -128,20 +207,25 @@ export async function imageOutputs(
   images: readonly ImageInput[],
   runner: CallRunner & ImageOptions,
 ): Promise<Output[]> {
-  const { engine, request, method } = runner
+  const { engine, method } = runner
   if (images.length === 0) throw invalidArgument(`${method}: expected at least one image, received []`)
-  const outputs = new Outputs(method, images.length, request)
+  const outputs = new Outputs(runner, images.length)
   const { lanes, maxBatch } = engine.options
   const underWay = new Set<Promise<void>>()
-  for (const positions of slices(images.length, maxBatch)) {
-    // One for every lane and one that is decoded meanwhile.
-    while (underWay.size > lanes) await Promise.race(underWay)
-    const work = decodeAndRun(images, positions, outputs, runner).finally(() => underWay.delete(work))
-    underWay.add(work)
-    // It is awaited below; until then its failure is not unhandled.
-    work.catch(() => {})
+  try {
+    for (const positions of slices(images.length, maxBatch)) {
+      // One for every lane and one that is decoded meanwhile.
+      while (underWay.size > lanes) await Promise.race(underWay)
+      const work = decodeAndRun(images, positions, outputs, runner).finally(() => underWay.delete(work))
+      underWay.add(work)
+      // It is awaited below; until then its failure is not unhandled.
+      work.catch(() => {})
+    }
+    await Promise.all(underWay)
+  } catch (error) {
+    await outputs.dispose()
+    throw error
   }
-  await Promise.all(underWay)
   return outputs.all()
 }
 

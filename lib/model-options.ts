@@ -1,4 +1,5 @@
 import type { ArchitectureOptions } from './architecture/spec.js'
+import type { LanesOption } from './batching/lanes.js'
 import type { Device } from './device.js'
 import { defaultImageLimits, type ImageLimits } from './image/source.js'
 import type { Preprocessing } from './image/types.js'
@@ -9,6 +10,11 @@ export interface CallOptions {
   signal?: AbortSignal
   /** Of two waiting calls the one with the higher number runs first; equal ones run in order. An integer, default 0. */
   priority?: number
+}
+/** Of calls that give tensors. */
+export interface TensorCallOptions extends CallOptions {
+  /** 'device' leaves the result in the memory of the model's device. Default 'host'. */
+  output?: 'host' | 'device'
 }
 export interface ClassifyOptions extends CallOptions {
   /** How many classes to name, at most as many as there are. Default 5. */
@@ -40,9 +46,9 @@ export interface ExplainOptions extends CallOptions {
 }
 
 export interface ModelOptions {
-  /** Default 'auto': the first device that works. */
+  /** 'cuda' is the first GPU, 'cuda:1' the one of that index. Default 'auto': a GPU when one works, else the CPU. */
   device?: Device
-  /** Default 'float32'. */
+  /** In which the network computes; results are float32. Default 'float16' on CUDA, 'float32' on the CPU. */
   dtype?: 'float32' | 'float16' | 'bfloat16' | 'int8'
   /** Default 'high': any algorithm within 2e-5 of an exact computation. 'highest': plain multiply-adds only. */
   float32Precision?: 'highest' | 'high' | 'tf32'
@@ -59,9 +65,21 @@ export interface ModelOptions {
   maxQueue?: number
   /**
    * Batches that run at once. 'latency' (default): one, with all threads. 'throughput': one a thread, each with a thread
-   * of its own. Or their number, which share the threads.
+   * of its own; on a GPU two, so that copies overlap. Or their number; on the CPU they share the threads.
    */
-  lanes?: 'latency' | 'throughput' | number
+  lanes?: LanesOption
+  /** CUDA: bytes of the GPU's memory that models under the same limit may take together. Default: no limit. */
+  memoryLimit?: number
+  /** CUDA: bytes of scratch memory that one engine of cuDNN may ask for. Default 256 MiB. */
+  workspaceLimit?: number
+  /** CUDA: the same results to the bit from run to run; engines are chosen by a fixed order. Default false. */
+  deterministic?: boolean
+  /** CUDA: how long to look for the fastest engines. 'off': not at all, by a fixed order. Default 'quick'. */
+  autotune?: 'off' | 'quick' | 'full'
+  /** CUDA: launch a batch as one captured graph. Default true. */
+  graphs?: boolean
+  /** CUDA: folder that keeps compiled engines; false: none. Default resnet/engines in the user's cache folder. */
+  engineCache?: string | false
   /** One name per class. */
   labels?: readonly string[]
   /** Fields that replace those of the checkpoint's preset. */
@@ -69,8 +87,8 @@ export interface ModelOptions {
   /** Turn images as their EXIF orientation says. Default false, as PIL and torchvision. */
   autoOrient?: boolean
   /**
-   * Decode a JPEG that shrinks to half or less at half its size: quicker for large photographs, and no longer exactly
-   * what PIL makes of them. Default false. Only where libturbojpeg decodes (see `resnet doctor`).
+   * Decode a JPEG that shrinks threefold or more at half its size: quicker, and no longer exactly what PIL makes of it
+   * (0.2 to 0.6 levels of 255 off on average). Default false. Only where libturbojpeg decodes: see `resnet doctor`.
    */
   jpegScaling?: boolean
   imageLimits?: Partial<ImageLimits>
@@ -104,20 +122,29 @@ const limits = option.value<Partial<ImageLimits>>(
   'an object { maxPixels, maxUrlBytes, urlTimeoutMs }',
   isObject,
 )
-const lanes = option.value<NonNullable<ModelOptions['lanes']>>(
+const lanes = option.value<LanesOption>(
   "'latency', 'throughput' or an integer from 1 to 1024",
   (value) => value === 'latency' || value === 'throughput' || option.integer(1, 1024).accepts(value),
 )
 
 export const modelTable = {
   device: option.defaulting(device, 'auto'),
-  dtype: option.defaulting(option.oneOf('float32', 'float16', 'bfloat16', 'int8'), 'float32' as const),
+  dtype: option.oneOf('float32', 'float16', 'bfloat16', 'int8'),
   float32Precision: option.defaulting(option.oneOf('highest', 'high', 'tf32'), 'high' as const),
   threads: option.defaulting(option.integer(0, 1024, ' (0: what the machine grants)'), 0),
   maxBatch: option.defaulting(option.integer(1, 1024), 8),
   maxDelayMs: option.defaulting(option.number(0, 60_000), 0),
   maxQueue: option.defaulting(positive, Number.MAX_SAFE_INTEGER),
   lanes: option.defaulting(lanes, 'latency' as const),
+  memoryLimit: option.defaulting(option.integer(0, Number.MAX_SAFE_INTEGER, ' (bytes; 0: no limit)'), 0),
+  workspaceLimit: option.defaulting(option.integer(0, Number.MAX_SAFE_INTEGER, ' (bytes)'), 256 * 2 ** 20),
+  deterministic: option.defaulting(option.boolean, false),
+  autotune: option.defaulting(option.oneOf('off', 'quick', 'full'), 'quick' as const),
+  graphs: option.defaulting(option.boolean, true),
+  engineCache: option.value<string | false>(
+    'the path of a folder, or false',
+    (value) => value === false || (typeof value === 'string' && value !== ''),
+  ),
   labels: option.list(text, 1, 1_000_000),
   preprocess: option.value<NonNullable<ModelOptions['preprocess']>>('an object', isObject),
   autoOrient: option.defaulting(option.boolean, false),
@@ -150,6 +177,10 @@ export const limitsTable = {
 export const callTable = {
   signal: option.signal,
   priority: option.defaulting(option.integer(-(2 ** 31), 2 ** 31 - 1), 0),
+}
+export const tensorTable = {
+  ...callTable,
+  output: option.defaulting(option.oneOf('host', 'device'), 'host' as const),
 }
 export const classifyTable = { ...callTable, topK: option.defaulting(positive, 5) }
 export const streamTable = { ...callTable, concurrency: option.integer(1, 65_536) }

@@ -17,15 +17,19 @@ interface OutputRequest {
 }
 
 /**
- * Memory for one output of all images of a call.
- * @throws ERR_RESNET_INVALID_ARGUMENT for more elements than a tensor has.
+ * Elements of one output of all images of a call.
+ * @throws ERR_RESNET_INVALID_ARGUMENT for more than a tensor has.
  */
-export function allocateOutput({ method, node, images, shape: [h, w, c], given }: OutputRequest) {
+export function elementsOfOutput({ method, images, shape: [h, w, c], given }: OutputRequest): number {
   const elements = images * h * w * c
-  if (elements >= maxElements) {
-    throw invalidArgument(
-      `${method}: expected an output of fewer than 2^31 elements, received ${given} that give [${images}, ${c}, ${h}, ${w}]`,
-    )
-  }
-  return node?.endsWith(indicesOf('')) ? new Int32Array(elements) : new Float32Array(elements)
+  if (elements < maxElements) return elements
+  throw invalidArgument(
+    `${method}: expected an output of fewer than 2^31 elements, received ${given} that give [${images}, ${c}, ${h}, ${w}]`,
+  )
+}
+
+/** Memory for it in the host. @throws As `elementsOfOutput`. */
+export function allocateOutput(request: OutputRequest): Float32Array | Int32Array {
+  const elements = elementsOfOutput(request)
+  return request.node?.endsWith(indicesOf('')) ? new Int32Array(elements) : new Float32Array(elements)
 }

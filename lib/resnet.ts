@@ -2,21 +2,28 @@ import type { Binding, Checkpoint, ExplainRow, Isa, Weights } from '../binding.j
 import { parametersOf } from './architecture/build.js'
 import { architectureNamed } from './architecture/families.js'
 import { type Architecture, type ArchitectureOptions, defineArchitecture } from './architecture/spec.js'
+import { laneShape } from './batching/lanes.js'
 import type { Observer } from './batching/recorder.js'
-import { chooseDevice, type DeviceExplanation } from './device.js'
+import { type ChosenDevice, chooseDevice, type DeviceExplanation } from './device.js'
 import { Engine, type EngineCall, type Request } from './engine.js'
 import { invalidArgument, ResNetError } from './errors.js'
 import { heRule, type ParameterRule } from './formula.js'
 import { choosePreprocessing } from './image/preset.js'
 import type { ImageLimits } from './image/source.js'
 import type { ImageInput, Preprocessing } from './image/types.js'
-import { type CallRunner, imageOutputs, isAtHand, type Output, tensorOutputs } from './inputs.js'
 import {
-  type CallOptions,
+  type CallRunner,
+  type HostOutput,
+  imageOutputs,
+  isAtHand,
+  type Output,
+  tensorOutputs,
+} from './inputs.js'
+import {
   type ClassifyOptions,
   type ClassifyStreamOptions,
   type CreateOptions,
-  callTable,
+  type callTable,
   classifyStreamTable,
   classifyTable,
   createTable,
@@ -29,6 +36,8 @@ import {
   modelTable,
   type StreamOptions,
   streamTable,
+  type TensorCallOptions,
+  tensorTable,
   type WarmupOptions,
   warmupTable,
 } from './model-options.js'
@@ -54,7 +63,7 @@ export type Images = ImageInput | readonly ImageInput[] | Tensor
 /** What a model is made of, once its options are read. */
 interface ModelParts {
   binding: Binding
-  explanation: DeviceExplanation
+  chosen: ChosenDevice
   architecture: Architecture
   weights: Weights
   checkpoint?: Checkpoint
@@ -83,10 +92,10 @@ export class ResNet {
   private readonly imageOptions: { autoOrient: boolean; jpegScaling: boolean; limits: ImageLimits }
 
   private constructor(parts: ModelParts, values: ModelValues) {
-    const { architecture, binding, weights, checkpoint, isa } = parts
+    const { architecture, binding, weights, checkpoint, isa, chosen } = parts
     const { maxBatch, maxDelayMs, maxQueue, float32Precision, autoOrient, jpegScaling } = values
     this.architecture = architecture
-    this.explanation = parts.explanation
+    this.explanation = chosen.explanation
     this.device = this.explanation.device
     this.dtype = this.explanation.dtype
     this.labels = chooseLabels({ ...parts, option: values.labels, numClasses: architecture.numClasses })
@@ -100,7 +109,7 @@ export class ResNet {
     }
     this.engine = new Engine({
       binding,
-      device: this.device,
+      device: chosen,
       architecture,
       weights,
       checkpoint,
@@ -109,8 +118,8 @@ export class ResNet {
         maxBatch,
         maxDelayMs,
         maxQueue,
-        ...laneShape(values.lanes, this.explanation.threads),
-        float32Precision: float32Precision as 'highest' | 'high',
+        ...laneShape(values.lanes, this.explanation),
+        float32Precision,
         isa,
       },
     })
@@ -133,13 +142,14 @@ export class ResNet {
     onProgress?.({ phase: 'opening', fraction: 0 })
     const { name, path, bytes, outputStride, ...folder } = await locate(source, signal)
     const binding = addon()
-    const explanation = chooseDevice(binding, values)
-    const opening = path === undefined ? { bytes } : { path }
-    const { checkpoint, tensors, metadata } = await native(signal, (cancel) =>
-      binding.openCheckpoint({ ...opening, ...cancel }),
-    )
+    const chosen = await chooseDevice(binding, values)
+    let checkpoint: Checkpoint | undefined
     let weights: Weights | undefined
     try {
+      const opening = path === undefined ? { bytes } : { path }
+      const opened = await native(signal, (cancel) => binding.openCheckpoint({ ...opening, ...cancel }))
+      const { tensors, metadata } = opened
+      checkpoint = opened.checkpoint
       onProgress?.({ phase: 'identifying', fraction: 0.5 })
       const asked = values.architecture ?? architectureIn(metadata)
       const matched = matchCheckpoint(tensors, {
@@ -148,15 +158,16 @@ export class ResNet {
         source: name,
       })
       const { architecture, names } = matched
-      weights = nativeSync(() => binding.weightsFromCheckpoint({ checkpoint, names }))
-      const parts = { binding, explanation, architecture, weights, checkpoint, metadata, ...folder }
+      weights = nativeSync(() => binding.weightsFromCheckpoint({ checkpoint: opened.checkpoint, names }))
+      const parts = { binding, chosen, architecture, weights, checkpoint, metadata, ...folder }
       const model = new ResNet(parts, values)
       signal?.throwIfAborted()
       onProgress?.({ phase: 'ready', fraction: 1 })
       return model
     } catch (error) {
       weights?.dispose()
-      checkpoint.dispose()
+      checkpoint?.dispose()
+      chosen.lease?.release()
       throw error
     }
   }
@@ -197,12 +208,14 @@ export class ResNet {
       return { name, shape: [...shape], lo, hi }
     })
     const binding = addon()
-    const explanation = chooseDevice(binding, values)
-    const weights = nativeSync(() => binding.weightsFromFormula({ seed, tensors }))
+    const chosen = await chooseDevice(binding, values)
+    let weights: Weights | undefined
     try {
-      return new ResNet({ binding, explanation, architecture, weights, isa }, values)
+      weights = nativeSync(() => binding.weightsFromFormula({ seed, tensors }))
+      return new ResNet({ binding, chosen, architecture, weights, isa }, values)
     } catch (error) {
-      weights.dispose()
+      weights?.dispose()
+      chosen.lease?.release()
       throw error
     }
   }
@@ -224,11 +237,11 @@ export class ResNet {
     const [scores, indices] = await this.run('classify', images, this.engine.likeliest(k), call)
     const lists = Array.from({ length: (scores as Output).images }, (_, image) =>
       Array.from({ length: k }, (_, rank) => {
-        const index = (indices as Output).data[image * k + rank] as number
+        const index = (indices as HostOutput).data[image * k + rank] as number
         return {
           label: this.labels[index] as string,
           index,
-          score: (scores as Output).data[image * k + rank] as number,
+          score: (scores as HostOutput).data[image * k + rank] as number,
         }
       }),
     )
@@ -244,8 +257,8 @@ export class ResNet {
    * @example
    * const logits = await model.forward(Tensor.from(new Float32Array(3 * 224 * 224), [1, 3, 224, 224]))
    */
-  async forward(x: Tensor, options?: CallOptions): Promise<Float32Tensor> {
-    const call = option.readOptions('forward', callTable, options)
+  async forward(x: Tensor, options?: TensorCallOptions): Promise<Float32Tensor> {
+    const call = option.readOptions('forward', tensorTable, options)
     if (!(x instanceof Tensor)) {
       throw invalidArgument(
         `forward: expected a Tensor, received ${option.describe(x)}; classify takes images`,
@@ -262,8 +275,8 @@ export class ResNet {
    * @example
    * const { data, shape } = await model.embed(['a.jpg', 'b.jpg'])
    */
-  async embed(images: Images, options?: CallOptions): Promise<Float32Tensor> {
-    const call = option.readOptions('embed', callTable, options)
+  async embed(images: Images, options?: TensorCallOptions): Promise<Float32Tensor> {
+    const call = option.readOptions('embed', tensorTable, options)
     const [pooled] = await this.run('embed', images, this.engine.pooled(), call)
     return asVectors(pooled as Output)
   }
@@ -327,9 +340,9 @@ export class ResNet {
   async features<const Stage extends string>(
     images: Images,
     stages: readonly Stage[],
-    options?: CallOptions,
+    options?: TensorCallOptions,
   ): Promise<Record<Stage, Float32Tensor>> {
-    const call = option.readOptions('features', callTable, options)
+    const call = option.readOptions('features', tensorTable, options)
     const stage = option.value<string>('a string', (value) => typeof value === 'string')
     const names = option.check('features', 'stages', option.list(stage, 1, 64), stages)
     const distinct = [...new Set(names)]
@@ -438,10 +451,10 @@ export class ResNet {
     method: string,
     images: Images,
     request: Request,
-    { signal, priority }: option.Values<typeof callTable>,
+    { signal, priority, output = 'host' }: option.Values<typeof callTable> & { output?: 'host' | 'device' },
   ): Promise<Output[]> {
     const { engine, preprocessing } = this
-    const runner = (call: EngineCall): CallRunner => ({ method, engine, request, call })
+    const runner = (call: EngineCall): CallRunner => ({ method, engine, request, call, output })
     if (images instanceof Tensor) {
       const asked = { method, images: images.shape[0] ?? 0, priority, signal, inOrder: true }
       return engine.call(asked, (call) => tensorOutputs(images, runner(call)))
@@ -482,13 +495,6 @@ function architectureIn(metadata: Record<string, string>): string | Architecture
     const message = cause instanceof ResNetError ? cause.message : `${call}: ${(cause as Error).message}`
     throw new ResNetError('ERR_RESNET_CORRUPT', message, { cause })
   }
-}
-
-/** How many lanes there are, and the threads of each. */
-function laneShape(lanes: ModelValues['lanes'], threads: number): { lanes: number; threads: number } {
-  if (lanes === 'latency') return { lanes: 1, threads }
-  if (lanes === 'throughput') return { lanes: threads, threads: 1 }
-  return { lanes, threads: Math.max(1, Math.floor(threads / lanes)) }
 }
 
 function asVectors({ images, shape: [, , c], data }: Output): Float32Tensor {

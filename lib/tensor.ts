@@ -1,7 +1,10 @@
 import { types } from 'node:util'
 import { markAsUntransferable } from 'node:worker_threads'
-import { invalidArgument, unsupported } from './errors.js'
-import { boolean, defaulting, describe, oneOf, optional, readOptions } from './options.js'
+import { invalidArgument, ResNetError, unsupported } from './errors.js'
+import { addon, native } from './native/call.js'
+import { type CudaName, cudaDevice, type Lease, leaseDevice } from './native/devices.js'
+import { DeviceStorage, type StoredPiece, storedPiece } from './native/storage.js'
+import { boolean, check, defaulting, describe, matching, oneOf, optional, readOptions } from './options.js'
 
 export type DType = 'float32' | 'float16' | 'bfloat16' | 'uint8' | 'int32'
 export type Layout = 'nchw' | 'nhwc'
@@ -26,30 +29,51 @@ const fromTable = {
 /** A tensor has fewer. */
 export const maxElements = 2 ** 31
 
+const arrayOf = {
+  float32: Float32Array,
+  int32: Int32Array,
+  uint8: Uint8Array,
+  float16: Uint16Array,
+  bfloat16: Uint16Array,
+} as const
+
 /**
  * An array of numbers with a shape. The `shape` of images and feature maps is always N, C, H, W, that of logits and
  * embeddings N, D; `layout` says how `data` is ordered. A uint8 tensor is pixels wherever one goes in: the model's mean
- * and std are applied. Its memory is lent to running calls: write to `data` only when none has the tensor.
+ * and std are applied. Its memory is lent to running calls: write to `data` only when none has the tensor. A tensor may
+ * lie in a device's memory (`device`): it goes into networks on that device, and `to('cpu')` copies it back.
  */
 export class Tensor {
   readonly shape: readonly number[]
   readonly dtype: DType
   readonly layout: Layout
-  readonly device = 'cpu'
-  /** Dense, in the order of `layout`; float16 and bfloat16 as bits. */
-  readonly data: TensorData
+  readonly device: 'cpu' | CudaName
+  /** Elements: the product of `shape`. */
+  readonly size: number
+  private readonly storage: TensorData | DeviceStorage
 
-  private constructor(data: TensorData, shape: readonly number[], dtype: DType, layout: Layout) {
+  private constructor(
+    storage: TensorData | DeviceStorage,
+    shape: readonly number[],
+    dtype: DType,
+    layout: Layout,
+  ) {
     // Kept out of postMessage's transfer lists: memory moved to another thread could be freed under a running kernel.
-    keepAttached(data.buffer as ArrayBuffer)
-    this.data = data
+    if (!(storage instanceof DeviceStorage)) keepAttached(storage.buffer as ArrayBuffer)
+    this.storage = storage
+    this.device = storage instanceof DeviceStorage ? storage.device : 'cpu'
+    this.size = shape.reduce((product, size) => product * size, 1)
     this.shape = Object.freeze([...shape])
     this.dtype = dtype
     this.layout = layout
   }
 
   /** @internal A tensor over memory that nobody else holds. */
-  static adopt(data: Float32Array | Int32Array, shape: readonly number[], layout: Layout): Tensor {
+  static adopt(
+    data: Float32Array | Int32Array | DeviceStorage,
+    shape: readonly number[],
+    layout: Layout,
+  ): Tensor {
     const dtype = Object.prototype.toString.call(data) === '[object Int32Array]' ? 'int32' : 'float32'
     return new Tensor(data, shape, dtype, layout)
   }
@@ -85,9 +109,27 @@ export class Tensor {
     return new Tensor(asDType(own, dtype), shape, dtype, layout)
   }
 
-  /** Elements: the product of `shape`. */
-  get size(): number {
-    return this.data.length
+  /**
+   * Dense, in the order of `layout`; float16 and bfloat16 as bits.
+   * @throws ERR_RESNET_UNSUPPORTED for a tensor in a device's memory: `to('cpu')` copies it.
+   */
+  get data(): TensorData {
+    if (!(this.storage instanceof DeviceStorage)) return this.storage
+    throw unsupported(
+      `Tensor.data: expected a tensor on the CPU, received one on ${this.device}; await tensor.to('cpu')`,
+    )
+  }
+
+  /**
+   * The address of a device tensor's memory, for other libraries that use the same device. Unsafe: it is valid until the
+   * tensor is disposed of or collected, and nothing orders what others do there with what runs here.
+   * @throws ERR_RESNET_UNSUPPORTED on the CPU; ERR_RESNET_DISPOSED.
+   */
+  get devicePointer(): bigint {
+    if (this.storage instanceof DeviceStorage) return this.storage.live.info.address
+    throw unsupported(
+      'Tensor.devicePointer: expected a tensor on a device, received one on the CPU; use data',
+    )
   }
 
   /** The values as float32: the tensor itself when it is float32 already. uint8 keeps 0 to 255. */
@@ -114,16 +156,85 @@ export class Tensor {
   }
 
   /**
-   * The tensor in a device's memory.
-   * @throws ERR_RESNET_UNSUPPORTED for any device but 'cpu'.
+   * The tensor in the memory of 'cpu', 'cuda' (the first GPU) or 'cuda:N': itself when it is there already, else a copy.
+   * dtype and layout stay. The first use opens the device for the rest of the thread.
+   * @throws ERR_RESNET_UNAVAILABLE for a device that is not there; ERR_RESNET_OUT_OF_MEMORY; ERR_RESNET_DISPOSED;
+   * ERR_RESNET_INVALID_ARGUMENT.
+   * @example
+   * using pixels = await Tensor.from(bytes, [1, 3, 224, 224], { layout: 'nhwc' }).to('cuda')
    */
-  async to(device: 'cpu'): Promise<Tensor> {
-    if (device === 'cpu') return this
-    throw unsupported(
-      `Tensor.to: expected device to be 'cpu', received ${describe(device)}; this version has no other`,
-    )
+  to(device: 'cpu'): Promise<Tensor & { readonly device: 'cpu' }>
+  to(device: 'cuda' | CudaName): Promise<DeviceTensor>
+  to(device: 'cpu' | 'cuda' | CudaName): Promise<Tensor>
+  async to(device: 'cpu' | 'cuda' | CudaName): Promise<Tensor> {
+    const wish = check('Tensor.to', 'device', deviceRule, device)
+    if (wish === this.device) return this
+    if (wish === 'cpu') return this.toHost()
+    const { storage } = this
+    if (storage instanceof DeviceStorage) {
+      void storage.live
+      if (wish === 'cuda') return this
+      return (await this.toHost()).to(wish)
+    }
+    const { name, device: target } = await keptDevice(wish)
+    const memory = await native(undefined, () => target.allocate({ bytes: storage.byteLength }))
+    try {
+      await native(undefined, () => memory.upload({ from: storage }))
+    } catch (error) {
+      memory.dispose()
+      throw error
+    }
+    return new Tensor(new DeviceStorage(memory, name), this.shape, this.dtype, this.layout)
+  }
+
+  /** Frees a device's memory, once calls that have it are done; on the CPU it does nothing. Idempotent. */
+  dispose(): void {
+    if (this.storage instanceof DeviceStorage) this.storage.dispose()
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+
+  /** @internal Keeps a device's memory until the returned function is called. */
+  hold(): () => void {
+    return this.storage instanceof DeviceStorage ? this.storage.hold() : () => {}
+  }
+
+  /** @internal Part of a device's memory: `count` elements from `from` on. */
+  piece(from: number, count: number): StoredPiece {
+    const bytes = arrayOf[this.dtype].BYTES_PER_ELEMENT
+    return storedPiece(this.storage as DeviceStorage, from * bytes, count * bytes)
+  }
+
+  private async toHost(): Promise<Tensor> {
+    const memory = (this.storage as DeviceStorage).live
+    const data = new arrayOf[this.dtype](this.size)
+    await native(undefined, () => memory.download({ to: data }))
+    return new Tensor(data, this.shape, this.dtype, this.layout)
   }
 }
+
+const deviceRule = matching<'cpu' | 'cuda' | CudaName>("'cpu', 'cuda' or 'cuda:N'", /^(cpu|cuda(:\d{1,3})?)$/)
+
+/** A device by name; the lease is kept, so that one tensor after another does not open it anew. */
+async function keptDevice(wish: string): Promise<Lease> {
+  const binding = addon()
+  const { plugin, info } = await cudaDevice(binding, wish).catch((cause) => {
+    throw new ResNetError('ERR_RESNET_UNAVAILABLE', `Tensor.to: '${wish}' cannot be used; ${cause.message}`, {
+      cause,
+    })
+  })
+  const known = kept.get(info.index) ?? leaseDevice(plugin, info.index, 0)
+  kept.set(info.index, known)
+  known.catch(() => kept.delete(info.index))
+  return known
+}
+
+const kept = new Map<number, Promise<Lease>>()
+
+/** A tensor in a device's memory. */
+export type DeviceTensor = Tensor & { readonly device: CudaName }
 
 /** What networks and operations give. */
 export type Float32Tensor = Tensor & { readonly dtype: 'float32'; readonly data: Float32Array }

@@ -23,9 +23,12 @@ import { ensureToolchain } from './toolchain.mjs'
 const library = path.join(buildDir, 'libresnet_cuda.so')
 const besideAddon = path.join(root, 'build', 'Release', 'libresnet_cuda.so')
 const stamp = path.join(buildDir, 'sources.sha256')
+const { version } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8'))
 
 // All that the library may ask of a machine: the C library's parts. Driver and cuDNN are opened by name.
 const neededAllowed = /^(libc|libm|libgcc_s|libpthread|librt|libdl|ld-linux-x86-64)\.so\.\d+$/
+
+const entryPoint = 'resnetPlugin'
 
 function files(folder) {
   return readdirSync(folder, { recursive: true, withFileTypes: true })
@@ -40,7 +43,7 @@ function digest(toolchain) {
     hash.update(path.relative(root, file)).update('\0').update(readFileSync(file)).update('\0')
   for (const name of ['CXX', 'CXXFLAGS', 'CUDAFLAGS', 'LDFLAGS', 'CUDAARCHS'])
     hash.update(`${name}=${process.env[name] ?? ''}\0`)
-  return hash.update(JSON.stringify(toolchain)).digest('hex')
+  return hash.update(version).update(JSON.stringify(toolchain)).digest('hex')
 }
 
 /** CMake refuses a cache that was made in another place or with another compiler. */
@@ -76,6 +79,8 @@ function checkLibrary() {
         name && bind !== 'LOCAL' && visibility === 'DEFAULT' && section !== 'UND',
     )
     .map((fields) => fields[7].split('@')[0])
+  if (!shown.includes(entryPoint))
+    fail(`${library} does not show ${entryPoint}, by which the addon opens it.`)
   const foreign = shown.filter((name) => !/^resnet/.test(name))
   if (foreign.length > 0)
     fail(`${library} shows symbols that are not the plugin's: ${foreign.slice(0, 5).join(', ')}.`)
@@ -86,10 +91,14 @@ function build(toolchain) {
   writeCMakeCache(toolchain)
   dropForeignCache(toolchain)
   const cmake = toolchain.cmake.command
+  // The cache would keep an earlier run's choice.
+  const architectures = process.env.CUDAARCHS
+    ? [`-DCMAKE_CUDA_ARCHITECTURES=${process.env.CUDAARCHS}`]
+    : ['-UCMAKE_CUDA_ARCHITECTURES']
   must(
     'Configuring the CUDA backend',
     cmake,
-    ['-C', cmakeCacheFile, '-S', path.join(root, 'cuda'), '-B', buildDir],
+    ['-C', cmakeCacheFile, ...architectures, '-S', path.join(root, 'cuda'), '-B', buildDir],
     {
       quiet: true,
     },

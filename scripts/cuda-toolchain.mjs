@@ -174,9 +174,10 @@ function pip(folder) {
 
 /** Puts the wheels into `folder`, whole or not at all: two processes may do it at once. */
 function fetch(wanted, folder) {
-  mkdirSync(path.dirname(folder), { recursive: true })
-  const staging = mkdtempSync(`${folder}.part-`)
+  let staging
   try {
+    mkdirSync(path.dirname(folder), { recursive: true })
+    staging = mkdtempSync(`${folder}.part-`)
     const python = pip(staging)
     const list = path.join(staging, 'requirements.txt')
     const lines = wanted.map(({ name, version, sha256 }) => `${name}==${version} --hash=sha256:${sha256}`)
@@ -213,7 +214,7 @@ function fetch(wanted, folder) {
     if (error instanceof ToolchainUnavailable) throw error
     throw new ToolchainUnavailable(`it could not be put into ${folder}: ${error.message}`)
   } finally {
-    rmSync(staging, { recursive: true, force: true })
+    if (staging) rmSync(staging, { recursive: true, force: true })
   }
 }
 
@@ -262,7 +263,10 @@ export function cudaToolchain({ log = console.log } = {}) {
       throw new ToolchainUnavailable(
         `${missing.join(', ')} not installed, and RESNET_CUDA_FETCH=never forbids to fetch`,
       )
-    const digest = createHash('sha256').update(JSON.stringify(wanted)).digest('hex').slice(0, 12)
+    const digest = createHash('sha256')
+      .update(JSON.stringify(wanted.map(({ sha256 }) => sha256)))
+      .digest('hex')
+      .slice(0, 12)
     const folder = path.join(cacheFolder(), digest)
     if (!existsSync(folder)) {
       log(`Fetching ${missing.join(', ')} for CUDA as Python wheels into ${folder} (once; up to 0.8 GB) …`)

@@ -28,6 +28,10 @@ const required = [
   'dist/index.mjs',
   'dist/index.d.ts',
   'dist/index.d.mts',
+  'dist/metrics.js',
+  'dist/metrics.mjs',
+  'dist/metrics.d.ts',
+  'dist/metrics.d.mts',
   'dist/cli/main.js',
   `prebuilds/${target}/resnet.node`,
 ]

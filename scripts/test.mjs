@@ -17,8 +17,10 @@ const noToolchain = 'the CUDA backend: its toolchain cannot be had'
 const excuses = [
   [/avx-?512/i, () => !cpuHas('avx512f')],
   [/avx-?2/i, () => !cpuHas('avx2')],
-  [/cuda|gpu/i, () => !existsSync('/dev/nvidiactl')],
-  [/linux only/i, () => process.platform !== 'linux'],
+  [/\bgpu\b/i, () => !existsSync('/dev/nvidiactl')],
+  [/linux only/i, () => process.platform !== 'linux' || process.arch !== 'x64'],
+  // An installed toolkit is taken as it is.
+  [/the list is of nvcc/, () => true],
 ]
 
 function cpuHas(flag) {

@@ -255,6 +255,22 @@ describe('abort', () => {
     await next
   })
 
+  test('with its result at hand, while an earlier call runs: it rejects at once', async () => {
+    const { runs, order, call } = observed({ lanes: 2, maxBatch: 1 })
+    const abort = new AbortController()
+    const first = call('a')
+    const gone = call('b', 1, { signal: abort.signal })
+    await settle()
+    runs[1]?.finish()
+    await settled()
+    expect(order).toEqual([])
+    abort.abort(reason)
+    await expect(gone).rejects.toBe(reason)
+    runs[0]?.finish()
+    await first
+    expect(order).toEqual(['b rejected', 'a'])
+  })
+
   test('the waiting rest of a divided call leaves too', async () => {
     const { runs, scheduler, call, batches } = observed()
     const abort = new AbortController()
@@ -268,6 +284,28 @@ describe('abort', () => {
     expect(batches()).toEqual(['a0 a1 a2 a3', 'b0'])
     runs[1]?.finish()
     await stays
+  })
+
+  test('the body hears of it, whether its part waits or runs, and can clean up', async () => {
+    const { scheduler, runs, part } = observed({ maxBatch: 2 })
+    const abort = new AbortController()
+    const request = { method: 'classify', priority: 0, inOrder: true, signal: abort.signal }
+    const cleaned: string[] = []
+    const calls = ['a', 'b'].map((name) =>
+      scheduler.call({ ...request, images: 2 }, async ({ submit }) => {
+        try {
+          await submit({ key: 'k' }, part(name, 2))
+        } finally {
+          cleaned.push(name)
+        }
+      }),
+    )
+    await settle()
+    expect(runs).toHaveLength(1)
+    abort.abort(reason)
+    await Promise.allSettled(calls)
+    await settled()
+    expect(cleaned).toEqual(['a', 'b'])
   })
 
   test('an aborted signal is refused before the body begins', async () => {

@@ -314,7 +314,7 @@ describe('doctor', () => {
         libvips: expect.any(String),
         jpeg: { decoder: process.platform === 'linux' ? 'libturbojpeg' : 'sharp' },
       },
-      cuda: { available: false },
+      cuda: { available: expect.any(Boolean), reason: expect.any(String), tried: expect.any(Array) },
       selfTest: { ok: true, images: 10, correct: 10 },
       problems: [],
     })
@@ -329,6 +329,36 @@ describe('doctor', () => {
     const { status, stdout } = resnet(['doctor', '--json'], { env: { RESNET_TURBOJPEG: '/absent.so' } })
     expect(status).toBe(1)
     expect(JSON.parse(stdout).problems[0]).toMatch(/cannot decode JPEGs with '\/absent\.so'/)
+  })
+
+  const plugin = (name: string) => path.join(root, 'build', 'test-plugins', `lib${name}.so`)
+  const cpuPlugin = plugin('resnet_cpu_plugin')
+
+  it('lists the devices of a backend that works, and tests it', () => {
+    const { status, stdout } = resnet(['doctor'], { env: { RESNET_CUDA_PLUGIN: cpuPlugin } })
+    expect(status).toBe(0)
+    expect(stdout).toMatch(/CUDA +yes, backend 0\.0\.0-test\n/)
+    expect(stdout).toMatch(/driver +1\.0; runtime 2\.0\n/)
+    expect(stdout).toMatch(/cuDNN +3\.0, \/test\/libcudnn\.so\n/)
+    expect(stdout).toMatch(
+      /cuda:1 +Test device, compute capability 9\.0, 4 SMs, 1\.0 GiB, 0\.5 GiB free, a MIG slice\n/,
+    )
+    expect(stdout.match(/self-test +passed: 10 of 10/g)).toHaveLength(2)
+  })
+
+  it.each([
+    ['the reason that the backend gives', cpuPlugin, 'cuDNN 9.1.0 found, expected 9.10 or newer'],
+    ['a backend of another version', plugin('resnet_foreign_plugin_1'), 'it speaks version 42 of the plugin'],
+    ['a library that is none', plugin('resnet_foreign_plugin_4'), 'it is no plugin of resnet'],
+    ['a file that is not there', '/nonexistent/plugin.so', 'No such file'],
+  ])('says why CUDA cannot be used: %s', (_, file, reason) => {
+    const env = { RESNET_CUDA_PLUGIN: file, RESNET_TEST_PLUGIN_REASON: reason }
+    const { status, stdout } = resnet(['doctor', '--json'], { env })
+    expect(status).toBe(1)
+    const { cuda, problems } = JSON.parse(stdout)
+    expect(cuda).toMatchObject({ available: false, tried: [{ path: file, outcome: expect.any(String) }] })
+    expect(cuda.reason).toContain(reason)
+    expect(problems).toEqual([expect.stringContaining(reason)])
   })
 
   it('says what is wrong', () => {

@@ -1,4 +1,4 @@
-// From a photograph to logits, against torchvision's preset and network: what the difference in resizing comes to.
+// From a photograph to logits, against torchvision's preset and network.
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { architectureNamed } from '../lib/architecture/families.js'
@@ -20,9 +20,8 @@ const { logits: answers } = JSON.parse(readFileSync(path.join(folder, 'expected.
   logits: Answer[]
 }
 
-/** max|ours − reference| / max|reference|; an exact input is within the engine's own 1e-4. */
-const bounds = { shrunk: 2e-3, enlarged: 1e-4 }
-const enlarges = ({ image, preset }: Answer) => image === 'china.jpg' && preset === 'torchvision-v1'
+/** max|ours − reference| / max|reference|: the engine's own, since the input is exact. */
+const bound = 1e-4
 
 function expectedLogits({ logits }: Answer): Float32Array {
   return new Float32Array(Uint8Array.from(Buffer.from(logits, 'base64')).buffer)
@@ -60,7 +59,6 @@ describe('logits of photographs', () => {
   it.each(answers.map((answer) => [`${answer.image}, ${answer.preset}`, answer] as const))(
     '%s',
     async (_, answer) => {
-      const bound = enlarges(answer) ? bounds.enlarged : bounds.shrunk
       expect(await errorOf(model, answer.image, answer, expectedLogits(answer))).toBeLessThan(bound)
     },
   )
@@ -68,7 +66,7 @@ describe('logits of photographs', () => {
   it('differ by more with the other preset of torchvision', async () => {
     const [answer] = answers as [Answer]
     const error = await errorOf(model, answer.image, { ...answer, resize: 232 }, expectedLogits(answer))
-    expect(error).toBeGreaterThan(bounds.shrunk)
+    expect(error).toBeGreaterThan(bound)
   })
 })
 
@@ -79,7 +77,7 @@ it.each(answers.map((answer) => [`${answer.image}, ${answer.preset}`, answer] as
     const ranked = Array.from(expected.keys()).sort(
       (a, b) => (expected[b] as number) - (expected[a] as number),
     )
-    const margin = 2 * bounds.shrunk * Math.max(...expected.map(Math.abs))
+    const margin = 2 * bound * Math.max(...expected.map(Math.abs))
     const model = await byFormula(answer)
     try {
       const predictions = await model.classify(path.join(folder, answer.image), { topK: 5 })

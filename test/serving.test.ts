@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import sharp from 'sharp'
+import { laneShape } from '../lib/batching/lanes.js'
 import { models, type Prediction, ResNet, Tensor } from '../lib/index.js'
 import { loadBinding } from '../lib/native/load.js'
 import { packageRoot } from '../lib/root.js'
@@ -83,6 +84,22 @@ describe('concurrent calls share batches', () => {
     expect(model.stats()).toMatchObject({ queueDepth: 0, busyLanes: 0 })
   })
 
+  test('aborted calls leave room for the decoding of others', async () => {
+    const narrow = await ResNet.load(models.digits, { maxBatch: 1 })
+    const busy = narrow.forward(Tensor.from(new Float32Array(1000 * 28 * 28), [1000, 1, 28, 28]))
+    for (let round = 0; round < 3; ++round) {
+      const abort = new AbortController()
+      const calls = Array.from({ length: 20 }, (_, i) => narrow.classify(digit(i), { signal: abort.signal }))
+      // Some are decoded and wait for the lane by then.
+      while (narrow.stats().latencyMs.decode.count < 16 * (round + 1)) await pause(1)
+      abort.abort('gone')
+      expect((await Promise.allSettled(calls)).every(({ status }) => status === 'rejected')).toBe(true)
+    }
+    await busy
+    expect(best(await narrow.classify(digit(8)))).toBe(8)
+    await narrow.dispose()
+  })
+
   test('a higher priority overtakes', async () => {
     const order: string[] = []
     const x = (images: number) => Tensor.from(new Float32Array(images * 28 * 28), [images, 1, 28, 28])
@@ -123,7 +140,7 @@ describe('lanes', () => {
   const lanesAlive = () => loadBinding().counters().lanes
 
   test.each([
-    ['throughput', 3, 3],
+    ['throughput', 7, 7],
     [2, 5, 2],
     ['latency', 2, 1],
   ] as const)('%s with %d threads: %d', async (lanes, threads, expected) => {
@@ -135,6 +152,10 @@ describe('lanes', () => {
     expect(calls.map(best)).toEqual(Array.from({ length: 120 }, (_, i) => i % 10))
     const stats = several.stats()
     expect(stats.lanes).toBe(expected)
+    // Lanes run side by side only if there are threads for all of them.
+    expect(loadBinding().counters().poolThreads).toBeGreaterThanOrEqual(
+      expected * Math.max(1, Math.floor(threads / expected)),
+    )
     expect(stats.images).toBe(120)
     await several.dispose()
   })
@@ -161,6 +182,17 @@ describe('lanes', () => {
     expect(most).toBe(2)
     await several.dispose()
   })
+})
+
+test.each([
+  ['latency', 'cpu', { lanes: 1, threads: 8 }],
+  ['throughput', 'cpu', { lanes: 8, threads: 1 }],
+  [3, 'cpu', { lanes: 3, threads: 2 }],
+  [20, 'cpu', { lanes: 20, threads: 1 }],
+  ['throughput', 'cuda:0', { lanes: 2, threads: 8 }],
+  [3, 'cuda:0', { lanes: 3, threads: 8 }],
+] as const)('lanes %s of 8 threads on %s', (lanes, device, shape) => {
+  expect(laneShape(lanes, { device, threads: 8 })).toEqual(shape)
 })
 
 describe('overload', () => {

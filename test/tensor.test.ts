@@ -98,8 +98,8 @@ describe('conversions', () => {
   })
 
   test('a device that is not there', async () => {
-    await expect(Tensor.from(counting(1), [1]).to('cuda' as never)).rejects.toMatchObject({
-      code: 'ERR_RESNET_UNSUPPORTED',
+    await expect(Tensor.from(counting(1), [1]).to('cuda:99')).rejects.toMatchObject({
+      code: 'ERR_RESNET_UNAVAILABLE',
     })
   })
 })

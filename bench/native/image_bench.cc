@@ -57,14 +57,23 @@ struct File {
   int width = 0, height = 0;
 };
 
+// Segment by segment to the frame header: an EXIF thumbnail has one of its own.
+void readSize(File* file) {
+  const std::vector<uint8_t>& bytes = file->bytes;
+  for (size_t at = 2; at + 9 < bytes.size() && bytes[at] == 0xff;) {
+    if (bytes[at + 1] >= 0xc0 && bytes[at + 1] <= 0xc2) {
+      file->height = bytes[at + 5] << 8 | bytes[at + 6];
+      file->width = bytes[at + 7] << 8 | bytes[at + 8];
+      return;
+    }
+    at += size_t{2} + size_t(bytes[at + 2] << 8 | bytes[at + 3]);
+  }
+}
+
 File readFile(const std::string& name) {
   std::ifstream stream(name, std::ios::binary);
   File file{name, std::vector<uint8_t>(std::istreambuf_iterator<char>(stream), {})};
-  const size_t frame = test::startOfFrame(file.bytes);
-  if (frame != 0) {
-    file.height = file.bytes[frame + 5] << 8 | file.bytes[frame + 6];
-    file.width = file.bytes[frame + 7] << 8 | file.bytes[frame + 8];
-  }
+  readSize(&file);
   return file;
 }
 

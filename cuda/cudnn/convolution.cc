@@ -4,7 +4,7 @@
 
 #include <cudnn_frontend.h>
 
-#include <array>
+#include <algorithm>
 #include <new>
 #include <utility>
 
@@ -21,13 +21,16 @@ using Tensor = std::shared_ptr<fe::graph::Tensor_attributes>;
 Status frontendError(std::string_view what, const std::string& message) {
   const cudnnStatus_t failure = takeCudnnFailure();
   if (failure != CUDNN_STATUS_SUCCESS) return cudnnError(failure, what);
-  return Status::error(Code::kUnsupported, std::string(what) + ": " + message);
+  return Status::error(Code::kUnsupported, std::string(what) + ": " + brief(message));
 }
 
 Status check(fe::error_t error, std::string_view what) {
   if (error.is_good()) return Status::okay();
   return frontendError(what, error.get_message());
 }
+
+// A failure that says nothing about the engine it happened to.
+bool isTerminal(Code code) { return code == Code::kDeviceLost || code == Code::kOutOfMemory; }
 
 // What `body` returns, or what it throws as a Status.
 template <typename Body>
@@ -260,9 +263,8 @@ class FrontendEngine final : public ConvolutionEngine {
 
 // Why an engine is refused by what cuDNN notes about its arithmetic; empty when it is not. The
 // frontend's own filter is not used: its lists of notes begin with entries that no engine has.
-std::string refusal(const fe::ManagedOpaqueDescriptor& configuration, const ConvolutionShape& shape,
+std::string refusal(cudnnBackendDescriptor_t raw, const ConvolutionShape& shape,
                     const EngineQuery& query) {
-  cudnnBackendDescriptor_t raw = configuration->get_backend_descriptor();
   const bool float32 = shape.dtype == DType::kFloat32;
   if (query.deterministic && fe::hasNumericalNote<CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC>(raw))
     return "not deterministic";
@@ -278,6 +280,16 @@ std::string refusal(const fe::ManagedOpaqueDescriptor& configuration, const Conv
   return "";
 }
 
+// Compiled at most where the number of engines is limited: a second each.
+constexpr ptrdiff_t kCompiledEngines = 2;
+
+using Engines = std::vector<std::shared_ptr<const ConvolutionEngine>>;
+
+ptrdiff_t compiledCount(const Engines& engines) {
+  return std::count_if(engines.begin(), engines.end(),
+                       [](const auto& engine) { return engine->runtimeCompiled(); });
+}
+
 struct Found {
   std::vector<std::shared_ptr<const ConvolutionEngine>> engines;
   Status failure;  // of the whole form, when it has no engine
@@ -291,35 +303,22 @@ class FrontendContext final : public CudnnContext {
       const ConvolutionShape& shape, const EngineQuery& query,
       std::vector<std::string>& refused) override {
     RESNET_RETURN_IF_ERROR(checkShape(shape));
-    // Two precompiled engines for each run-time compiled one: the first are what cuDNN was tuned
-    // with and cost nothing to build, the second sometimes win. With a limit each form gets its part.
-    EngineQuery precompiledQuery = query, genericQuery = query;
-    if (query.limit > 0) genericQuery.limit = query.limit / 3;
-    if (query.limit > 0) precompiledQuery.limit = query.limit - genericQuery.limit;
-    Found precompiled = ask(shape, GraphForm::kPrecompiled, precompiledQuery, refused);
-    const bool lost = precompiled.failure.code == Code::kDeviceLost;
-    const bool enough = query.limit > 0 && genericQuery.limit == 0 && !precompiled.engines.empty();
-    if (genericQuery.limit == 0 && query.limit > 0) genericQuery.limit = query.limit;
+    // The order of preference: precompiled engines first, as cuDNN orders them, since they cost nothing
+    // to build; then those that take a compiler's second each.
+    Found precompiled = ask(shape, GraphForm::kPrecompiled, query, refused);
+    auto& all = precompiled.engines;
+    if (isTerminal(precompiled.failure.code)) return precompiled.failure;
     Found generic;
-    if (!lost && !enough) generic = ask(shape, GraphForm::kGeneric, genericQuery, refused);
-
-    std::vector<std::shared_ptr<const ConvolutionEngine>> all;
-    auto first = precompiled.engines.begin();
-    auto second = generic.engines.begin();
-    while (first != precompiled.engines.end() || second != generic.engines.end()) {
-      for (int i = 0; i < 2 && first != precompiled.engines.end(); ++i) all.push_back(*first++);
-      if (second != generic.engines.end()) all.push_back(*second++);
-    }
-    if (!all.empty()) return all;
-    for (const Status* failure : {&precompiled.failure, &generic.failure})
-      if (failure->code == Code::kDeviceLost || failure->code == Code::kOutOfMemory)
-        return *failure;
-    std::string reasons = precompiled.failure.message;
+    if (query.limit == 0 || all.empty()) generic = ask(shape, GraphForm::kGeneric, query, refused);
+    all.insert(all.end(), generic.engines.begin(), generic.engines.end());
+    if (!all.empty()) return std::move(all);
+    if (isTerminal(generic.failure.code)) return generic.failure;
+    std::string reasons;
     for (const std::string& reason : refused) reasons += "\n  " + reason;
     return Status::error(Code::kUnsupported, "cuDNN has no engine for \"" + shapeText(shape) +
                                                  "\" within a workspace of " +
                                                  std::to_string(query.workspaceLimit) +
-                                                 " bytes: " + reasons);
+                                                 " bytes:" + reasons);
   }
 
   Result<std::shared_ptr<const ConvolutionEngine>> deserialise(const ConvolutionShape& shape,
@@ -338,9 +337,7 @@ class FrontendContext final : public CudnnContext {
       return std::shared_ptr<const ConvolutionEngine>(
           std::make_shared<FrontendEngine>(handle_, std::move(plan), shape));
     });
-    if (loaded.ok() || loaded.status().code == Code::kDeviceLost ||
-        loaded.status().code == Code::kOutOfMemory)
-      return loaded;
+    if (loaded.ok() || isTerminal(loaded.status().code)) return loaded;
     return refuse(loaded.status().message);
   }
 
@@ -354,28 +351,41 @@ class FrontendContext final : public CudnnContext {
       if (!made.ok()) return made.takeStatus();
       Operations& graph = *made.value();
       RESNET_RETURN_IF_ERROR(check(graph.build_operation_graph(handle_->get()), what));
-      // A form that its heuristics know nothing of may still have engines of the last resort.
-      if (graph.create_execution_plans({fe::HeurMode_t::A}).is_bad())
-        RESNET_RETURN_IF_ERROR(
-            check(graph.create_execution_plans({fe::HeurMode_t::FALLBACK}), what));
-      return collect(graph, shape, form, query, found.engines, refused);
+      // Where the heuristics' best engines all do something that was not asked for (TF32, say), there are
+      // still those of the last resort.
+      for (fe::HeurMode_t mode : {fe::HeurMode_t::A, fe::HeurMode_t::FALLBACK}) {
+        const size_t known = graph.configurations().size();
+        const Status proposed = check(graph.create_execution_plans({mode}), what);
+        if (isTerminal(proposed.code)) return proposed;
+        if (!proposed.ok()) refused.push_back(proposed.message);
+        if (proposed.ok())
+          RESNET_RETURN_IF_ERROR(collect(graph, known, shape, form, query, found.engines, refused));
+        if (!found.engines.empty()) break;
+      }
+      return Status::okay();
     });
     if (!found.failure.ok()) refused.push_back(found.failure.message);
     return found;
   }
 
-  Status collect(Operations& graph, const ConvolutionShape& shape, GraphForm form,
+  // The engines of the configurations from `first` on.
+  Status collect(Operations& graph, size_t first, const ConvolutionShape& shape, GraphForm form,
                  const EngineQuery& query,
                  std::vector<std::shared_ptr<const ConvolutionEngine>>& engines,
                  std::vector<std::string>& refused) const {
     fe::EngineConfigList configurations = graph.configurations();
-    for (size_t i = 0; i < configurations.size(); ++i) {
+    for (size_t i = first; i < configurations.size(); ++i) {
       if (query.limit > 0 && engines.size() == static_cast<size_t>(query.limit)) break;
       const auto index = static_cast<int64_t>(i);
       std::string name;
       RESNET_RETURN_IF_ERROR(check(graph.get_plan_name_at_index(index, name), "engine"));
       if (const size_t at = name.find("eng"); at != std::string::npos) name.erase(0, at);
-      std::string reason = refusal(configurations[i], shape, query);
+      cudnnBackendDescriptor_t raw = configurations[i]->get_backend_descriptor();
+      const bool compiled = fe::hasBehaviorNote<CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION>(raw);
+      // Both forms may lead to the same engines, which then belong to the first.
+      if (form == GraphForm::kGeneric && !compiled) continue;
+      if (compiled && query.limit > 0 && compiledCount(engines) == kCompiledEngines) continue;
+      std::string reason = refusal(raw, shape, query);
       int64_t workspace = 0;
       if (reason.empty() &&
           fe::detail::get_workspace_size(configurations[i], workspace).is_good() &&
@@ -391,9 +401,6 @@ class FrontendContext final : public CudnnContext {
         auto engine = std::make_shared<FrontendEngine>(handle_, graph.plan(index), shape);
         if (engine->workspaceBytes() > query.workspaceLimit)
           reason = "wants a workspace of " + std::to_string(engine->workspaceBytes()) + " bytes";
-        // Both forms may lead to the same engine.
-        else if (form == GraphForm::kGeneric && !engine->runtimeCompiled())
-          reason = "precompiled: raced in the other form";
         else
           engines.push_back(std::move(engine));
       }

@@ -80,7 +80,9 @@ struct EngineQuery {
 class CudnnContext {
  public:
   virtual ~CudnnContext() = default;
-  // In cuDNN's order of preference; `refused` collects "engine: reason". kUnsupported when none is left.
+  // The order of preference: precompiled engines as cuDNN orders them, then run-time compiled ones, which
+  // take a second each to build: with a limit they are asked for only where there are no others, two
+  // at most. `refused` collects "engine: reason". kUnsupported when none is left.
   virtual Result<std::vector<std::shared_ptr<const ConvolutionEngine>>> engines(
       const ConvolutionShape& shape, const EngineQuery& query,
       std::vector<std::string>& refused) = 0;

@@ -147,6 +147,16 @@ Result<CudnnLibrary> openCudnn() {
           reasons);
 }
 
+std::string brief(std::string_view text) {
+  constexpr size_t kLongest = 240;
+  std::string line;
+  for (const char c : text.substr(0, kLongest)) {
+    const bool space = c == '\n' || c == '\t' || c == ' ';
+    if (!space || (!line.empty() && line.back() != ' ')) line += space ? ' ' : c;
+  }
+  return text.size() > kLongest ? line + "..." : line;
+}
+
 cudnnStatus_t takeCudnnFailure() { return std::exchange(lastFailure, CUDNN_STATUS_SUCCESS); }
 
 Status cudnnError(cudnnStatus_t failure, std::string_view what) {
@@ -154,7 +164,7 @@ Status cudnnError(cudnnStatus_t failure, std::string_view what) {
   if (entry.cudnnGetLastErrorString != nullptr)
     entry.cudnnGetLastErrorString(detail, sizeof detail);
   std::string message = std::string(what) + ": " + cudnnGetErrorString(failure);
-  if (detail[0] != '\0') message += std::string(" (") + detail + ")";
+  if (detail[0] != '\0') message += " (" + brief(detail) + ")";
 
   Code code = Code::kInternal;
   switch (failure) {

@@ -17,6 +17,9 @@ constexpr size_t kMinimumCudnn = 90200;
 // "9.24.0" of 92400.
 std::string cudnnVersionText(size_t version);
 
+// One line of at most 240 characters: cuDNN explains a refusal by everything that it tried.
+std::string brief(std::string_view text);
+
 // The last failure that an entry point returned to this thread, and success from then on. The
 // frontend passes failures on as text; this keeps the number.
 cudnnStatus_t takeCudnnFailure();

@@ -4,8 +4,9 @@ import { createApp } from './app.mjs'
 
 const number = (name, fallback) => Number(process.env[name] ?? fallback)
 
+const maxBatch = number('MAX_BATCH', 8)
 const model = await ResNet.load(process.env.MODEL ?? models.digits, {
-  maxBatch: number('MAX_BATCH', 8),
+  maxBatch,
   maxDelayMs: number('MAX_DELAY_MS', 0),
   // What waits longer than a client does is work for nobody.
   maxQueue: number('MAX_QUEUE', 256),
@@ -21,9 +22,12 @@ function stop() {
 }
 for (const signal of ['SIGTERM', 'SIGINT']) process.once(signal, stop)
 
-// Compiled before the first request comes: a server that answers /health is ready.
+// Compiled before the first request comes: a server that answers /health is ready. Batches run in powers of two.
+const batches = Array.from({ length: Math.ceil(Math.log2(maxBatch)) + 1 }, (_, i) =>
+  Math.min(maxBatch, 2 ** i),
+)
 const { crop } = model.preprocessing
 const [height, width] = Array.isArray(crop) ? crop : [crop, crop]
-if (crop !== null) await model.warmup({ height, width, batches: [1, 2, 4, 8] })
+if (crop !== null) await model.warmup({ height, width, batches })
 const address = await app.listen({ port: number('PORT', 8080), host: process.env.HOST ?? '127.0.0.1' })
 console.log(`listening on ${address}`)

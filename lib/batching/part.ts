@@ -1,11 +1,15 @@
 import type { InputView, OutputView } from '../../binding.js'
+import type { StoredPiece } from '../native/storage.js'
 import type { Shape } from '../outputs.js'
+
+/** One list of pieces per output. */
+export type OutputPieces = (OutputView | StoredPiece)[][]
 
 /** Consecutive images of a part as a batch takes them: memory to read, and memory to fill once shapes are known. */
 export interface Slice {
-  pieces: InputView[]
+  pieces: (InputView | StoredPiece)[]
   /** One list of views per output. A failure is that of the part's call alone. */
-  outputs(shapes: readonly Shape[]): OutputView[][]
+  outputs(shapes: readonly Shape[]): OutputPieces | Promise<OutputPieces>
 }
 
 /** Images of one call that may run together with those of others; a batch takes all of them or some. */

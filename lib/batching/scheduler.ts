@@ -91,8 +91,11 @@ export class Scheduler<Kind extends { key: string }> {
     const stopListening = onAbort(signal, () => this.withdraw(call, signal?.reason))
     const turn = inOrder ? this.turnstile.enter(priority) : undefined
     try {
-      const result = await this.settled(call, body)
-      await turn?.exit()
+      const result = await this.settled(call, async (handle) => {
+        const given = await body(handle)
+        await turn?.exit()
+        return given
+      })
       outcome = 'completed'
       return result
     } catch (error) {
@@ -156,7 +159,11 @@ export class Scheduler<Kind extends { key: string }> {
   private withdraw(call: Call<Kind>, reason: unknown): void {
     this.waiting -= call.waitingImages
     call.waitingImages = 0
-    for (const [waiting, batcher] of call.parts) batcher.remove(waiting)
+    for (const [waiting, batcher] of call.parts) {
+      batcher.remove(waiting)
+      // Nobody waits for it but the call's body, which has things to give back.
+      waiting.reject(reason)
+    }
     call.parts.clear()
     call.end(reason)
     for (const { calls, stop } of this.running) {

@@ -1,10 +1,11 @@
 import { readdir } from 'node:fs/promises'
 import path from 'node:path'
 import sharp from 'sharp'
-import type { Binding, CpuInfo } from '../../binding.js'
+import type { Binding, CpuInfo, DeviceInfo } from '../../binding.js'
 import { jpegLibrary } from '../image/jpeg.js'
 import { models } from '../models.js'
 import { loadBinding } from '../native/load.js'
+import { cudaBackend, fileOf } from '../native/plugin.js'
 import { ResNet } from '../resnet.js'
 import { packageRoot } from '../root.js'
 import { asJson, type ExitCode, exitCode } from './exit.js'
@@ -18,6 +19,36 @@ interface SelfTest {
   correct: number
   milliseconds: number
   error?: { code: string; message: string }
+}
+
+/** What there is of CUDA, and why it cannot be used when it cannot. */
+interface Cuda {
+  available: boolean
+  /** '' when available. */
+  reason: string
+  /** Where the backend was looked for, and what was there. */
+  tried: { path: string; outcome: string }[]
+  /** Version of the backend's package, versions of driver, runtime and cuDNN; '' where not found. */
+  backend: string
+  driver: string
+  runtime: string
+  cudnn: string
+  cudnnPath: string
+  devices: DeviceInfo[]
+  /** On the first device, in float16. */
+  selfTest?: SelfTest
+}
+
+const noCuda: Cuda = {
+  available: false,
+  reason: 'the addon is not loaded',
+  tried: [],
+  backend: '',
+  driver: '',
+  runtime: '',
+  cudnn: '',
+  cudnnPath: '',
+  devices: [],
 }
 
 interface Report {
@@ -35,7 +66,7 @@ interface Report {
     /** What decodes JPEGs: the path of libturbojpeg, or sharp and why. */
     jpeg: { decoder: 'libturbojpeg'; path: string } | { decoder: 'sharp'; reason: string }
   }
-  cuda: { available: false; reason: string }
+  cuda: Cuda
   selfTest?: SelfTest
   problems: string[]
 }
@@ -59,7 +90,7 @@ async function examine(): Promise<Report> {
       libvips: sharp.versions.vips,
       jpeg: { decoder: 'sharp', reason: 'no addon' },
     },
-    cuda: { available: false, reason: 'not in this version; networks run on the CPU' },
+    cuda: noCuda,
     problems: [],
   }
   try {
@@ -68,8 +99,10 @@ async function examine(): Promise<Report> {
     report.cpu = binding.cpuInfo()
     report.problems.push(...cpuProblems(report.cpu))
     report.images.jpeg = jpegDecoder()
-    report.selfTest = await testSelf()
-    if (!report.selfTest.ok) report.problems.push(selfTestProblem(report.selfTest))
+    report.selfTest = await testSelf('cpu')
+    if (!report.selfTest.ok) report.problems.push(selfTestProblem('CPU', report.selfTest))
+    report.cuda = await examineCuda(binding)
+    report.problems.push(...cudaProblems(report.cuda))
   } catch (error) {
     report.problems.push(asJson(error).message)
   }
@@ -88,9 +121,19 @@ function cLibrary(): string | undefined {
   return process.platform === 'linux' ? 'not glibc' : undefined
 }
 
-/** Where Node loaded the addon from. */
-function fileOf(binding: Binding): string | undefined {
-  return Object.keys(require.cache).find((file) => require.cache[file]?.exports === binding)
+async function examineCuda(binding: Binding): Promise<Cuda> {
+  const { plugin, probe, reason, tried } = await cudaBackend(binding)
+  const backend = plugin?.info.version ?? ''
+  const found: Cuda = { ...noCuda, ...probe, backend, reason, tried, available: reason === '' }
+  return found.available ? { ...found, selfTest: await testSelf('cuda') } : found
+}
+
+/** A machine without a GPU is well; a backend that was asked for, or a GPU that computes wrongly, is not. */
+function cudaProblems({ reason, selfTest }: Cuda): string[] {
+  const wish = process.env.RESNET_CUDA_PLUGIN
+  if (reason !== '')
+    return wish ? [`RESNET_CUDA_PLUGIN asks for '${wish}', which does not work: ${reason}`] : []
+  return selfTest === undefined || selfTest.ok ? [] : [selfTestProblem('CUDA', selfTest)]
 }
 
 function cpuProblems({ isa, tiers }: CpuInfo): string[] {
@@ -103,13 +146,13 @@ function cpuProblems({ isa, tiers }: CpuInfo): string[] {
 }
 
 /** The embedded model on its sample images, each named after the digit that it shows. */
-async function testSelf(): Promise<SelfTest> {
+async function testSelf(device: 'cpu' | 'cuda'): Promise<SelfTest> {
   const started = performance.now()
   const test: SelfTest = { ok: false, images: 0, correct: 0, milliseconds: 0 }
   try {
     const folder = path.join(packageRoot, 'models', 'samples')
     const files = (await readdir(folder)).filter((file) => file.endsWith('.png'))
-    const model = await ResNet.load(models.digits)
+    const model = await ResNet.load(models.digits, { device })
     try {
       const results = await model.classify(
         files.map((file) => path.join(folder, file)),
@@ -130,9 +173,9 @@ async function testSelf(): Promise<SelfTest> {
   return test
 }
 
-function selfTestProblem({ error, correct, images }: SelfTest): string {
-  if (error !== undefined) return `The self-test failed (${error.code}): ${error.message}`
-  return `The self-test recognised ${correct} of ${images} sample digits; expected all of them.`
+function selfTestProblem(where: string, { error, correct, images }: SelfTest): string {
+  if (error !== undefined) return `The self-test on ${where} failed (${error.code}): ${error.message}`
+  return `The self-test on ${where} recognised ${correct} of ${images} sample digits; expected all of them.`
 }
 
 function text(report: Report): string {
@@ -144,8 +187,8 @@ function text(report: Report): string {
     ...cpuRows(report.cpu),
     ['images', `sharp ${report.images.sharp}, libvips ${report.images.libvips}`],
     ['  JPEG', jpegText(report.images.jpeg)],
-    ['CUDA', report.cuda.reason],
     ...selfTestRows(report.selfTest),
+    ...cudaRows(report.cuda),
   ]
   const lines = rows.map(([name, value]) => `${name.padEnd(10)} ${value}\n`)
   const problems = report.problems.map((problem) => `  - ${problem}\n`)
@@ -179,4 +222,27 @@ function selfTestRows(test: SelfTest | undefined): [string, string][] {
   return [
     ['self-test', `${outcome}: ${test.correct} of ${test.images} sample digits in ${test.milliseconds} ms`],
   ]
+}
+
+function cudaRows(cuda: Cuda): [string, string][] {
+  const { backend, driver, runtime, cudnn, cudnnPath, devices, selfTest } = cuda
+  const rows: [string, string][] = [
+    ['CUDA', cuda.available ? `yes, backend ${backend}` : `no: ${cuda.reason}`],
+    ...cuda.tried.map(({ path: file, outcome }): [string, string] => ['  tried', `${file}: ${outcome}`]),
+  ]
+  if (backend === '') return rows
+  rows.push(
+    ['  driver', driver === '' ? 'not found' : `${driver}; runtime ${runtime}`],
+    ['  cuDNN', cudnn === '' ? 'not found' : `${cudnn}, ${cudnnPath}`],
+    ...devices.map((device): [string, string] => [`  cuda:${device.index}`, deviceText(device)]),
+    ...selfTestRows(selfTest).map(([name, value]): [string, string] => [`  ${name}`, value]),
+  )
+  return rows
+}
+
+function deviceText({ name, capability, multiprocessors, memoryBytes, freeBytes, mig }: DeviceInfo): string {
+  const gib = (bytes: number) => `${(bytes / 2 ** 30).toFixed(1)} GiB`
+  const free = freeBytes > 0 ? `, ${gib(freeBytes)} free` : ''
+  const slice = mig ? ', a MIG slice' : ''
+  return `${name}, compute capability ${capability}, ${multiprocessors} SMs, ${gib(memoryBytes)}${free}${slice}`
 }

@@ -8,7 +8,17 @@ import {
   nodeInputs,
   type PoolNode,
 } from './graph.js'
-import type { InputStep, MemoryLayout, NormNames, Pair, Plan, PlanStep, ValueId } from './plan.js'
+import type {
+  InputStep,
+  MemoryLayout,
+  NormNames,
+  Pair,
+  Plan,
+  PlanStep,
+  PlanValue,
+  ValueDType,
+  ValueId,
+} from './plan.js'
 
 type Shape = readonly [number, number, number]
 
@@ -31,6 +41,8 @@ export interface Lowering {
   graph: Graph
   inputs: readonly GraphInput[]
   outputs: readonly GraphOutput[]
+  /** Of the values from the input to the head; what a linear step gives, and all after it, is float32. Default 'float32'. */
+  dtype?: ValueDType
 }
 export interface Lowered {
   plan: Plan
@@ -43,8 +55,8 @@ export interface Lowered {
  * steps at the borders, the parameters with their shapes.
  * @throws ERR_RESNET_INVALID_ARGUMENT naming the layer that does not admit the size.
  */
-export function lower({ graph, inputs, outputs }: Lowering): Lowered {
-  const writer = new PlanWriter()
+export function lower({ graph, inputs, outputs, dtype = 'float32' }: Lowering): Lowered {
+  const writer = new PlanWriter(dtype)
   for (const [index, input] of inputs.entries()) writer.input(input, index)
   for (const node of needed(graph, outputs)) writer.node(node)
   const outputShapes = outputs.map((output, index) => writer.output(output, index))
@@ -69,12 +81,14 @@ class PlanWriter {
   private readonly ids = new Map<string, ValueId>()
   private readonly parameters = new Map<string, readonly number[]>()
 
+  constructor(private readonly dtype: ValueDType) {}
+
   input({ name, shape, dtype, layout, mean, std }: GraphInput, index: number): void {
     const normalisation = dtype === 'uint8' && mean && std ? { mean, std } : {}
     this.plan.steps.push({
       kind: 'input',
       name: `input.${name}`,
-      output: this.define(name, shape),
+      output: this.define(name, shape, this.dtype),
       index,
       dtype,
       layout,
@@ -99,7 +113,7 @@ class PlanWriter {
   private stepOf(node: GraphNode): PlanStep {
     const input = this.id(node.input)
     const [h, w, c] = this.shape(node.input)
-    const one = (shape: Shape) => this.define(node.name, shape)
+    const one = (shape: Shape) => this.define(node.name, shape, this.dtypeOf(node.input))
     switch (node.kind) {
       case 'conv':
         return this.conv(node)
@@ -154,7 +168,7 @@ class PlanWriter {
     this.parameter(weight, [k, c / groups, ...kernel])
     if (bias !== undefined) this.parameter(bias, [k])
     if (norm !== undefined) this.norm(norm, k)
-    const output = this.define(name, [...windowSize(node, h, w), k])
+    const output = this.define(name, [...windowSize(node, h, w), k], this.dtypeOf(node.input))
     const step: PlanStep = { ...node, input: this.id(node.input), output, residual: undefined }
     if (residual !== undefined) {
       this.sameShape(node, name, residual)
@@ -169,7 +183,7 @@ class PlanWriter {
     this.parameter(weight, [k, c])
     if (bias !== undefined) this.parameter(bias, [k])
     const names = bias === undefined ? { weight } : { weight, bias }
-    return { kind, name, input: this.id(input), output: this.define(name, [1, 1, k]), k, ...names }
+    return { kind, name, input: this.id(input), output: this.define(name, [1, 1, k], 'float32'), k, ...names }
   }
 
   private norm({ weight, bias, mean, var: variance }: NormNames, channels: number): void {
@@ -194,7 +208,7 @@ class PlanWriter {
     this.parameters.set(name, shape)
   }
 
-  private define(name: string, shape: Shape, dtype: 'float32' | 'int32' = 'float32'): ValueId {
+  private define(name: string, shape: Shape, dtype: PlanValue['dtype']): ValueId {
     if (this.ids.has(name))
       throw new ResNetError('ERR_RESNET_INTERNAL', `two values of the graph are called '${name}'`)
     const id = this.plan.values.length
@@ -207,6 +221,10 @@ class PlanWriter {
     const id = this.ids.get(name)
     if (id === undefined) throw new ResNetError('ERR_RESNET_INTERNAL', `the graph has no value '${name}' yet`)
     return id
+  }
+
+  private dtypeOf(name: string): PlanValue['dtype'] {
+    return (this.plan.values[this.id(name)] as PlanValue).dtype
   }
 
   private shape(name: string): Shape {

@@ -7,11 +7,14 @@ export type Pair = readonly [number, number]
 export type Activation = 'none' | 'relu'
 export type MemoryLayout = 'nchw' | 'nhwc'
 
+export type ValueDType = 'float32' | 'float16' | 'bfloat16'
+
 export interface PlanValue {
   name: string
   /** [H, W, C], per image. */
   shape: readonly [number, number, number]
-  dtype: 'float32' | 'int32'
+  /** A step's values have one dtype; what conv and linear write may be float32 instead. int32: indices of topK. */
+  dtype: ValueDType | 'int32'
 }
 
 /** Names of a batch norm's parameters; `weight` and `bias` may be absent (1 and 0). */
@@ -113,7 +116,7 @@ export interface InputStep extends StepBase {
   mean?: readonly number[]
   std?: readonly number[]
 }
-/** To the caller's memory, in the value's dtype. */
+/** To the caller's memory: float32, of int32 values int32. */
 export interface OutputStep extends StepBase {
   kind: 'output'
   input: ValueId

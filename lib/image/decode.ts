@@ -18,7 +18,7 @@ export interface DecodeOptions extends PreprocessOptions {
   channels?: number
   /** Turn the image as its EXIF orientation says; default false, as PIL's open and torchvision do. */
   autoOrient?: boolean
-  /** Decode a JPEG that shrinks to less than half at half its size; default false. See ModelOptions. */
+  /** Decode a JPEG that shrinks threefold or more at half its size; default false. See ModelOptions. */
   jpegScaling?: boolean
   limits?: Partial<ImageLimits>
 }
@@ -141,7 +141,7 @@ async function prepareJpeg(
     library,
     // The caller may transfer or change its bytes meanwhile.
     bytes: bytes === input ? new Uint8Array(bytes) : bytes,
-    halved: job.jpegScaling && shrinksToHalf(header, geometry),
+    halved: job.jpegScaling && shrinksThreefold(header, geometry),
   }
   try {
     return await prepared(call, job, (cancel) => addon().prepareJpeg({ ...jpegCall, ...cancel }))
@@ -152,8 +152,9 @@ async function prepareJpeg(
   }
 }
 
-function shrinksToHalf({ width, height }: JpegHeader, { resized }: Geometry): boolean {
-  return resized.width * 2 <= width && resized.height * 2 <= height
+/** So that after halving there is still something to average. */
+function shrinksThreefold({ width, height }: JpegHeader, { resized }: Geometry): boolean {
+  return resized.width * 3 <= width && resized.height * 3 <= height
 }
 
 async function preparePixels(image: Pixels, job: Job): Promise<PreprocessedImage> {

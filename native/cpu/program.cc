@@ -120,8 +120,11 @@ class CpuLane final : public Lane {
       : program_(std::move(program)), state_(std::move(state)) {}
 
   ~CpuLane() override {
-    std::unique_lock lock(state_->mutex);
-    state_->idle.wait(lock, [&] { return !state_->busy; });
+    {
+      std::unique_lock lock(state_->mutex);
+      state_->idle.wait(lock, [&] { return !state_->busy; });
+    }
+    program_->lanes_.fetch_sub(1);
   }
 
   void submit(Submission submission, std::shared_ptr<const Control> control,
@@ -163,6 +166,12 @@ Result<std::unique_ptr<Lane>> CpuProgram::createLane() const {
                              " bytes; lower maxBatch or the input size");
   }
   auto state = std::make_shared<LaneState>(*this, std::move(arena));
+  // Lanes run side by side only on threads of their own.
+  Status reserved = pool_->reserve(threads_ * (lanes_.fetch_add(1) + 1));
+  if (!reserved.ok()) {
+    lanes_.fetch_sub(1);
+    return reserved;
+  }
   return std::unique_ptr<Lane>(std::make_unique<CpuLane>(shared_from_this(), std::move(state)));
 }
 

@@ -44,6 +44,7 @@ class CpuProgram final : public Program, public std::enable_shared_from_this<Cpu
   Plan plan_;
   Isa isa_;
   int threads_, maxBatch_;
+  mutable std::atomic<int> lanes_{0};  // alive
   std::vector<Layout> layouts_;
   std::vector<Phase> phases_;
   Arena arena_;

@@ -39,8 +39,8 @@ __m128i rounded(__m128i sum) {
   return _mm_srai_epi32(_mm_add_epi32(sum, _mm_set1_epi32(1 << (kPrecision - 1))), kPrecision);
 }
 
-void across(const uint8_t* row, const RowTaps& packed, int channels, uint8_t* out) {
-  if (channels != 3) return kPortableKernels.across(row, packed, channels, out);
+template <int kRows>
+void acrossRows(const uint8_t* const* rows, const RowTaps& packed, uint8_t* const* outs) {
   const Taps& taps = *packed.taps;
   // Pixels 0, 1 of 12 bytes to the low lane, 2, 3 to the high one, as words r0 r1 g0 g1 b0 b1 0 0.
   const __m256i spread =
@@ -49,23 +49,37 @@ void across(const uint8_t* row, const RowTaps& packed, int channels, uint8_t* ou
   const size_t pitch = size_t(taps.stride / kTapGroup) * kGroupWords;
   for (int i = 0; i < taps.length(); ++i) {
     const int16_t* pairs = packed.pairs.data() + size_t(i) * pitch;
-    const uint8_t* from = row + size_t(taps.first[size_t(i)] - taps.begin) * 3;
-    __m256i sumHigh = _mm256_setzero_si256(), sumLow = _mm256_setzero_si256();
+    const size_t from = size_t(taps.first[size_t(i)] - taps.begin) * 3;
+    __m256i sumHigh[kRows], sumLow[kRows];
+    for (int r = 0; r < kRows; ++r) sumHigh[r] = sumLow[r] = _mm256_setzero_si256();
     for (int n = 0; n < taps.count[size_t(i)]; n += kTapGroup) {
-      const __m256i bytes = _mm256_broadcastsi128_si256(
-          _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + 3 * n)));
-      const __m256i pixels = _mm256_shuffle_epi8(bytes, spread);
       const auto* weights = reinterpret_cast<const __m256i*>(pairs + n / kTapGroup * kGroupWords);
-      sumHigh = _mm256_add_epi32(sumHigh, _mm256_madd_epi16(pixels, _mm256_loadu_si256(weights)));
-      sumLow = _mm256_add_epi32(sumLow, _mm256_madd_epi16(pixels, _mm256_loadu_si256(weights + 1)));
+      const __m256i highs = _mm256_loadu_si256(weights), lows = _mm256_loadu_si256(weights + 1);
+      for (int r = 0; r < kRows; ++r) {
+        const __m256i bytes = _mm256_broadcastsi128_si256(
+            _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows[r] + from + 3 * n)));
+        const __m256i pixels = _mm256_shuffle_epi8(bytes, spread);
+        sumHigh[r] = _mm256_add_epi32(sumHigh[r], _mm256_madd_epi16(pixels, highs));
+        sumLow[r] = _mm256_add_epi32(sumLow[r], _mm256_madd_epi16(pixels, lows));
+      }
     }
-    const __m256i both = _mm256_add_epi32(_mm256_slli_epi32(sumHigh, kLowBits), sumLow);
-    const __m128i sum =
-        rounded(_mm_add_epi32(_mm256_castsi256_si128(both), _mm256_extracti128_si256(both, 1)));
-    const __m128i words = _mm_packs_epi32(sum, sum);
-    const int pixel = _mm_cvtsi128_si32(_mm_packus_epi16(words, words));
-    std::memcpy(out + 3 * i, &pixel, 4);
+    for (int r = 0; r < kRows; ++r) {
+      const __m256i both = _mm256_add_epi32(_mm256_slli_epi32(sumHigh[r], kLowBits), sumLow[r]);
+      const __m128i sum =
+          rounded(_mm_add_epi32(_mm256_castsi256_si128(both), _mm256_extracti128_si256(both, 1)));
+      const __m128i words = _mm_packs_epi32(sum, sum);
+      const int pixel = _mm_cvtsi128_si32(_mm_packus_epi16(words, words));
+      std::memcpy(outs[r] + 3 * i, &pixel, 4);
+    }
   }
+}
+
+void across(const uint8_t* const* rows, int count, const RowTaps& packed, int channels,
+            uint8_t* const* outs) {
+  static_assert(kRowsAtOnce == 4);
+  if (channels != 3) return kPortableKernels.across(rows, count, packed, channels, outs);
+  if (count == 4) return acrossRows<4>(rows, packed, outs);
+  for (int r = 0; r < count; ++r) acrossRows<1>(rows + r, packed, outs + r);
 }
 
 __m256i load(const uint8_t* bytes) {
@@ -123,13 +137,69 @@ void down(const uint8_t* const* rows, const int32_t* weights, int count, int byt
   }
 }
 
-void normalise(const uint8_t* row, int pixels, int channels, const float* levels,
-               float* const* planes, int planeCount) {
-  kPortableKernels.normalise(row, pixels, channels, levels, planes, planeCount);
+// x / divisor for most x: a product with the reciprocal, corrected by what it leaves over (Markstein).
+__m256 quotient(__m256 x, __m256 divisor, __m256 reciprocal) {
+  const __m256 near = _mm256_mul_ps(x, reciprocal);
+  return _mm256_fmadd_ps(_mm256_fnmadd_ps(near, divisor, x), reciprocal, near);
+}
+
+struct Plane {
+  __m256 mean, std, reciprocal;
+
+  Plane(const Levels& levels, size_t c)
+      : mean(_mm256_set1_ps(levels.mean[c])),
+        std(_mm256_set1_ps(levels.std[c])),
+        reciprocal(_mm256_set1_ps(1.0f / levels.std[c])) {}
+
+  __m256 of(__m256i level) const {
+    const __m256 share =
+        quotient(_mm256_cvtepi32_ps(level), _mm256_set1_ps(255.0f), _mm256_set1_ps(1.0f / 255.0f));
+    return quotient(_mm256_sub_ps(share, mean), std, reciprocal);
+  }
+};
+
+void prepare(Levels& levels) {
+  const __m256i steps = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  levels.exactByProduct = true;
+  for (size_t c = 0; c < levels.mean.size(); ++c) {
+    const Plane plane(levels, c);
+    for (int level = 0; level < 256; level += 8) {
+      const __m256 got = plane.of(_mm256_add_epi32(steps, _mm256_set1_epi32(level)));
+      if (std::memcmp(&got, &levels.table[c * 256 + size_t(level)], sizeof got) != 0) {
+        levels.exactByProduct = false;
+      }
+    }
+  }
+}
+
+void normalise(const uint8_t* row, int pixels, int channels, const Levels& levels,
+               float* const* planes) {
+  if (channels != 3 || levels.mean.size() != 3 || !levels.exactByProduct || pixels < 8) {
+    return kPortableKernels.normalise(row, pixels, channels, levels, planes);
+  }
+  const auto load16 = [](const uint8_t* bytes) {
+    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes));
+  };
+  const Plane plane[3] = {{levels, 0}, {levels, 1}, {levels, 2}};
+  const __m128i first = _mm_setr_epi8(0, -1, -1, -1, 3, -1, -1, -1, 6, -1, -1, -1, 9, -1, -1, -1);
+  const __m128i step = _mm_setr_epi8(1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0);
+  // 8 pixels are 24 bytes: 4 pixels of the first 16, 4 of the last 16. The last 8 pixels may be done twice.
+  for (int i = 0; i < pixels; i += 8) {
+    const int at = i + 8 <= pixels ? i : pixels - 8;
+    const __m128i left = load16(row + 3 * at), right = load16(row + 3 * at + 8);
+    __m128i leftPick = first, rightPick = _mm_add_epi8(first, _mm_slli_epi32(step, 2));
+    for (int c = 0; c < 3; ++c) {
+      const __m256i level =
+          _mm256_set_m128i(_mm_shuffle_epi8(right, rightPick), _mm_shuffle_epi8(left, leftPick));
+      _mm256_storeu_ps(planes[c] + at, plane[c].of(level));
+      leftPick = _mm_add_epi8(leftPick, step);
+      rightPick = _mm_add_epi8(rightPick, step);
+    }
+  }
 }
 
 }  // namespace
 
-const Kernels kAvx2Kernels = {pack, across, down, normalise};
+const Kernels kAvx2Kernels = {pack, across, down, prepare, normalise};
 
 }  // namespace resnet::image

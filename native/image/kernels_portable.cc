@@ -12,7 +12,7 @@ uint8_t clamped(uint32_t sum) {
 
 void pack(RowTaps&, int) {}
 
-void across(const uint8_t* row, const RowTaps& packed, int channels, uint8_t* out) {
+void acrossRow(const uint8_t* row, const RowTaps& packed, int channels, uint8_t* out) {
   const Taps& taps = *packed.taps;
   for (int i = 0; i < taps.length(); ++i) {
     const int32_t* weights = taps.weights.data() + size_t(i) * size_t(taps.stride);
@@ -27,6 +27,11 @@ void across(const uint8_t* row, const RowTaps& packed, int channels, uint8_t* ou
   }
 }
 
+void across(const uint8_t* const* rows, int count, const RowTaps& packed, int channels,
+            uint8_t* const* outs) {
+  for (int r = 0; r < count; ++r) acrossRow(rows[r], packed, channels, outs[r]);
+}
+
 void down(const uint8_t* const* rows, const int32_t* weights, int count, int bytes, uint8_t* out) {
   for (int i = 0; i < bytes; ++i) {
     uint32_t sum = 0;
@@ -35,17 +40,20 @@ void down(const uint8_t* const* rows, const int32_t* weights, int count, int byt
   }
 }
 
-void normalise(const uint8_t* row, int pixels, int channels, const float* levels,
-               float* const* planes, int planeCount) {
-  for (int c = 0; c < planeCount; ++c) {
+void prepare(Levels&) {}
+
+void normalise(const uint8_t* row, int pixels, int channels, const Levels& levels,
+               float* const* planes) {
+  for (size_t c = 0; c < levels.mean.size(); ++c) {
+    const float* table = levels.table.data() + c * 256;
     const uint8_t* from = row + (channels == 1 ? 0 : c);
-    for (int i = 0; i < pixels; ++i) planes[c][i] = levels[c * 256 + from[i * channels]];
+    for (int i = 0; i < pixels; ++i) planes[c][i] = table[from[i * channels]];
   }
 }
 
 }  // namespace
 
-const Kernels kPortableKernels = {pack, across, down, normalise};
+const Kernels kPortableKernels = {pack, across, down, prepare, normalise};
 
 const Kernels& kernelsOf([[maybe_unused]] cpu::Isa isa) {
 #if RESNET_X64

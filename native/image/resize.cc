@@ -14,13 +14,13 @@ Axis axisOf(int image, int shrink, int resized, const Window& window) {
 }
 
 // Rounded to float32 after every operation, as PyTorch does.
-std::vector<float> levelsOf(const Preset& preset) {
-  std::vector<float> levels;
-  for (size_t c = 0; c < preset.mean.size(); ++c) {
-    for (int level = 0; level < 256; ++level) {
-      levels.push_back((float(level) / 255.0f - preset.mean[c]) / preset.std[c]);
-    }
+Levels levelsOf(const Preset& preset, const Kernels& kernels) {
+  Levels levels{preset.mean, preset.std, {}};
+  levels.table.resize(preset.mean.size() * 256);
+  for (size_t i = 0; i < levels.table.size(); ++i) {
+    levels.table[i] = (float(i % 256) / 255.0f - preset.mean[i / 256]) / preset.std[i / 256];
   }
+  kernels.prepare(levels);
   return levels;
 }
 
@@ -31,7 +31,7 @@ Resize::Resize(const Preset& preset, int imageWidth, int imageHeight, int shrink
       kernels_(kernelsOf(isa)),
       across_(makeTaps(axisOf(imageWidth, shrink, preset.resizedWidth, preset.x), preset.filter)),
       down_(makeTaps(axisOf(imageHeight, shrink, preset.resizedHeight, preset.y), preset.filter)),
-      levels_(levelsOf(preset)) {
+      levels_(levelsOf(preset, kernels_)) {
   // Pillow 13 starts with the direction that shrinks the image most; the order shows in the rounding.
   const int sourceWidth = (imageWidth + shrink - 1) / shrink;
   const int sourceHeight = (imageHeight + shrink - 1) / shrink;
@@ -50,8 +50,9 @@ struct Resize::Passes {
   RowTaps rowTaps;
   size_t outBytes;  // of a row of the window
   std::vector<uint8_t> scratch;
-  uint8_t* rowCopy;  // a source row with slack behind it
-  uint8_t* ring;     // rows after the first pass
+  uint8_t* rowCopy;  // source rows with slack behind them
+  size_t copyPitch;
+  uint8_t* ring;  // rows after the first pass
   size_t ringPitch;
   int ringRows;
   int nextRow;  // the first source row that is not in the ring yet
@@ -64,15 +65,15 @@ struct Resize::Passes {
     outBytes = size_t(across.length()) * channels;
     const size_t sourceBytes = size_t(across.end - across.begin) * channels;
     ringPitch = (owner.downFirst_ ? 0 : outBytes) + kSlackBytes;
-    ringRows = std::max(down.maxCount, 1);
+    ringRows = std::max(down.maxCount, 1) + kRowsAtOnce - 1;
     nextRow = down.begin;
     rows.resize(size_t(ringRows));
     rowTaps.taps = &across;
     if (!across.identity) owner.kernels_.pack(rowTaps, view.channels);
-    scratch.resize(sourceBytes + kSlackBytes + ringPitch * size_t(ringRows) + outBytes +
-                   kSlackBytes);
+    copyPitch = sourceBytes + kSlackBytes;
+    scratch.resize(copyPitch * kRowsAtOnce + ringPitch * size_t(ringRows) + outBytes + kSlackBytes);
     rowCopy = scratch.data();
-    ring = rowCopy + sourceBytes + kSlackBytes;
+    ring = rowCopy + copyPitch * kRowsAtOnce;
     out = ring + ringPitch * size_t(ringRows);
   }
 
@@ -81,14 +82,28 @@ struct Resize::Passes {
            size_t(resize.across_.begin - source.region.left) * size_t(source.channels);
   }
 
-  // The same, with slack that may be read.
-  const uint8_t* paddedRow(int y) {
+  // The same, with slack that may be read; copied to place `slot` if need be.
+  const uint8_t* paddedRow(int y, int slot) {
     const Taps& across = resize.across_;
     const size_t bytes = size_t(across.end - across.begin) * size_t(source.channels);
     const uint8_t* row = sourceRow(y);
     if (size_t(row - source.data) + bytes + kSlackBytes <= source.readable) return row;
-    std::memcpy(rowCopy, row, bytes);
-    return rowCopy;
+    uint8_t* copy = rowCopy + size_t(slot) * copyPitch;
+    std::memcpy(copy, row, bytes);
+    return copy;
+  }
+
+  // Puts the next source rows into the ring; some of them ahead of need, since rows at once share their weights.
+  void fillRing() {
+    const int count = std::min(kRowsAtOnce, resize.down_.end - nextRow);
+    const uint8_t* from[kRowsAtOnce] = {};
+    uint8_t* to[kRowsAtOnce] = {};
+    for (int r = 0; r < count; ++r) {
+      from[r] = paddedRow(nextRow + r, r);
+      to[r] = ringRow(nextRow + r);
+    }
+    resize.kernels_.across(from, count, rowTaps, source.channels, to);
+    nextRow += count;
   }
 
   // Row y of the window, 8-bit.
@@ -102,9 +117,8 @@ struct Resize::Passes {
     if (across.identity) {
       for (int n = 0; n < count; ++n) rows[size_t(n)] = sourceRow(first + n);
     } else {
-      for (nextRow = std::max(nextRow, first); nextRow < first + count; ++nextRow) {
-        resize.kernels_.across(paddedRow(nextRow), rowTaps, source.channels, ringRow(nextRow));
-      }
+      nextRow = std::max(nextRow, first);
+      while (nextRow < first + count) fillRing();
       for (int n = 0; n < count; ++n) rows[size_t(n)] = ringRow(first + n);
     }
     if (down.identity) return rows[0];
@@ -119,7 +133,8 @@ struct Resize::Passes {
     const int bytes = (across.end - across.begin) * source.channels;
     resize.kernels_.down(rows.data(), weightsDown(y), count, bytes, rowCopy);
     if (across.identity) return rowCopy;
-    resize.kernels_.across(rowCopy, rowTaps, source.channels, out);
+    const uint8_t* from = rowCopy;
+    resize.kernels_.across(&from, 1, rowTaps, source.channels, &out);
     return out;
   }
 
@@ -134,7 +149,7 @@ Status Resize::run(const PixelView& source, float* output, const Control& contro
   const size_t plane = size_t(preset_.width) * size_t(preset_.height);
   if (across_.length() < preset_.width || down_.length() < preset_.height) {
     for (int c = 0; c < planeCount; ++c) {
-      std::fill_n(output + size_t(c) * plane, plane, levels_[size_t(c) * 256]);
+      std::fill_n(output + size_t(c) * plane, plane, levels_.table[size_t(c) * 256]);
     }
   }
   Passes passes(*this, source);
@@ -146,7 +161,7 @@ Status Resize::run(const PixelView& source, float* output, const Control& contro
       planes[c] = output + size_t(c) * plane + size_t(preset_.y.to + y) * size_t(preset_.width) +
                   size_t(preset_.x.to);
     }
-    kernels_.normalise(row, across_.length(), source.channels, levels_.data(), planes, planeCount);
+    kernels_.normalise(row, across_.length(), source.channels, levels_, planes);
   }
   return Status::okay();
 }

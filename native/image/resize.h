@@ -52,7 +52,7 @@ class Resize {
   const Kernels& kernels_;
   Taps across_, down_;
   bool downFirst_;
-  std::vector<float> levels_;  // [planes][256]: what each level becomes
+  Levels levels_;
 };
 
 }  // namespace resnet::image

@@ -6,7 +6,7 @@
 
 #include "cpu/backend.h"
 #include "cpu/thread_pool.h"
-#include "test/cuda/networks.h"
+#include "test/cuda/backend_harness.h"
 #include "test/cuda/simulated/control.h"
 #include "test/native/check.h"
 #include "test/native/plan_text.h"
@@ -133,9 +133,9 @@ TEST("every kind of step equals the CPU's") {
         tensors.push_back(
             {parameter.name, parameter.shape, variance ? 0.5f : -0.5f, variance ? 1.5f : 0.5f});
       }
-      const auto weights = makeFormulaWeights(3, tensors);
       Images expected(reference.value(), 2), images(plan.value(), 2);
       {
+        const auto weights = makeFormulaWeights(3, tensors);
         auto cpu = cpu::makeCpuBackend(cpu::ThreadPool::acquire());
         CompileOptions options;
         options.maxBatch = 2;

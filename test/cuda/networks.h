@@ -1,238 +1,166 @@
-// Plans and runs that the backend's tests share: ResNet-18 by formula, a whole submission.
+// Residual networks as plans, with parameters by formula: what the tests run whole.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
-#include <condition_variable>
-#include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
-#include "core/backend.h"
 #include "core/plan.h"
 #include "core/weights.h"
 
 namespace resnet::test {
 
-// A plan and the formula of its parameters, built step by step.
+// Of a family's member, or of a smaller relative with the same kinds of layers.
+struct NetworkShape {
+  std::string name = "resnet18";
+  bool bottleneck = false;
+  std::vector<int> depths = {2, 2, 2, 2};
+  int width = 64;  // of the first stage
+  int groups = 1, widthPerGroup = 64;
+  bool cifar = false;  // the stem: one 3x3, no pool
+  int size = 64;       // height of the input; its width is 8 less
+  int classes = 10;
+  int dilatedFrom = 99;  // stages from here on dilate instead of striding
+  DType dtype = DType::kFloat16;
+  bool pixels = false;    // uint8 NHWC input, normalised on the device
+  bool classify = false;  // softmax and the best 3
+  bool features = false;  // the first stage's map is an output too
+};
+
 class Network {
  public:
-  Network(int height, int width, DType dtype) : dtype_(dtype) {
-    last_ = define("pixels", height, width, 3, dtype_);
-    add(StepKind::kInput, "input",
-        InputStep{last_, 0, DType::kFloat32, MemoryLayout::kNchw, {}, {}});
+  explicit Network(const NetworkShape& given) : shape_(given) {
     plan.inputs = 1;
+    ValueId x = value("input", shape_.size, shape_.size - 8, 3, shape_.dtype);
+    InputStep input{x, 0, DType::kFloat32, MemoryLayout::kNchw, {}, {}};
+    if (shape_.pixels)
+      input = {
+          x, 0, DType::kUint8, MemoryLayout::kNhwc, {0.48f, 0.45f, 0.4f}, {0.22f, 0.23f, 0.24f}};
+    plan.steps.push_back({StepKind::kInput, "input", input});
+    x = shape_.cifar ? conv("conv1", x, shape_.width, 3, 1, 1, 1, kNoValue, true) : stem(x);
+    for (int stage = 0; stage < int(shape_.depths.size()); ++stage) {
+      for (int b = 0; b < shape_.depths[size_t(stage)]; ++b) x = block(stage, b, x);
+      if (stage == 0 && shape_.features) output("features", x);
+    }
+    const int channels = plan.values[size_t(x)].c;
+    const ValueId vector = value("pooled", 1, 1, channels, shape_.dtype);
+    plan.steps.push_back({StepKind::kGlobalAvgPool, "avgpool", GlobalAvgPoolStep{x, vector}});
+    const ValueId logits = value("logits", 1, 1, shape_.classes, DType::kFloat32);
+    plan.steps.push_back({StepKind::kLinear, "fc",
+                          LinearStep{vector, logits, shape_.classes, "fc.weight", "fc.bias"}});
+    parameter("fc.weight", {shape_.classes, channels}, -0.3f, 0.3f);
+    parameter("fc.bias", {shape_.classes}, -1, 1);
+    output("logits", logits);
+    if (shape_.classify) classify(logits);
   }
 
-  // conv -> norm -> (+ residual) -> (relu). `gain`: of the norm.
-  ValueId conv(const std::string& name, ValueId input, int k, int kernel, int stride,
-               ValueId residual, bool relu, float gain = 1) {
-    const ValueInfo from = plan.values[size_t(input)];
-    ConvStep step;
-    step.input = input;
-    step.k = k;
-    step.kernel = {kernel, kernel};
-    step.stride = {stride, stride};
-    step.padding = {kernel / 2, kernel / 2};
-    step.residual = residual;
-    step.activation = relu ? Activation::kRelu : Activation::kNone;
-    step.weight = name + ".weight";
-    const float bound = std::sqrt(6.0f / float(from.c * kernel * kernel));
-    parameter(step.weight, {k, from.c, kernel, kernel}, -bound, bound);
-    const std::string norm = name + ".norm";
-    step.norm = NormNames{norm + ".weight", norm + ".bias", norm + ".mean", norm + ".var"};
-    parameter(step.norm->weight, {k}, 0.8f * gain, 1.2f * gain);
-    parameter(step.norm->bias, {k}, -0.1f, 0.1f);
-    parameter(step.norm->mean, {k}, -0.1f, 0.1f);
-    parameter(step.norm->var, {k}, 0.5f, 1.5f);
-    const auto size = [&](int in) { return (in + 2 * (kernel / 2) - kernel) / stride + 1; };
-    step.output = define(name, size(from.h), size(from.w), k, dtype_);
-    add(StepKind::kConv, name, step);
-    return step.output;
+  // The same with every value in float32: what the CPU runs.
+  Plan reference() const {
+    Plan same = plan;
+    for (ValueInfo& info : same.values)
+      if (info.dtype != DType::kInt32) info.dtype = DType::kFloat32;
+    return same;
   }
-  ValueId maxPool(ValueId input) {
-    const ValueInfo from = plan.values[size_t(input)];
-    PoolStep step;
-    step.input = input;
-    step.kernel = {3, 3};
-    step.stride = {2, 2};
-    step.padding = {1, 1};
-    step.output = define("maxpool", (from.h - 1) / 2 + 1, (from.w - 1) / 2 + 1, from.c, dtype_);
-    add(StepKind::kMaxPool, "maxpool", step);
-    return step.output;
+
+  size_t inputBytes() const {
+    const size_t elements = size_t(shape_.size) * size_t(shape_.size - 8) * 3;
+    return shape_.pixels ? elements : 4 * elements;
   }
-  ValueId head(ValueId input, int classes) {
-    const int c = plan.values[size_t(input)].c;
-    const ValueId pooled = define("pooled", 1, 1, c, dtype_);
-    add(StepKind::kGlobalAvgPool, "avgpool", GlobalAvgPoolStep{input, pooled});
-    const ValueId logits = define("logits", 1, 1, classes, DType::kFloat32);
-    add(StepKind::kLinear, "fc", LinearStep{pooled, logits, classes, "fc.weight", "fc.bias"});
-    const float bound = std::sqrt(6.0f / float(c));
-    parameter("fc.weight", {classes, c}, -bound, bound);
-    parameter("fc.bias", {classes}, -0.1f, 0.1f);
-    return logits;
-  }
-  void topK(ValueId input, int k) {
-    const ValueId scores = define("scores", 1, 1, k, DType::kFloat32);
-    const ValueId indices = define("indices", 1, 1, k, DType::kInt32);
-    add(StepKind::kTopK, "topk", TopKStep{input, scores, indices, k});
-    output(scores);
-    output(indices);
-  }
-  void output(ValueId value, MemoryLayout layout = MemoryLayout::kNchw) {
-    add(StepKind::kOutput, "out." + plan.values[size_t(value)].name,
-        OutputStep{value, plan.outputs++, layout});
-  }
-  std::shared_ptr<const Weights> weights() const { return makeFormulaWeights(7, tensors_); }
 
   Plan plan;
-  ValueId input() const { return last_; }
+  std::vector<FormulaTensor> tensors;
+  std::vector<size_t> outputElements;  // of one image; every element has 4 bytes
 
  private:
-  ValueId define(const std::string& name, int h, int w, int c, DType dtype) {
+  ValueId value(const std::string& name, int h, int w, int c, DType dtype) {
     plan.values.push_back({name, h, w, c, dtype});
     return ValueId(plan.values.size()) - 1;
   }
-  void add(StepKind kind, const std::string& name, StepBody body) {
-    plan.steps.push_back({kind, name, std::move(body)});
-  }
-  void parameter(const std::string& name, std::vector<int64_t> shape, float lo, float hi) {
-    plan.parameters.push_back({name, shape});
-    tensors_.push_back({name, std::move(shape), lo, hi});
+
+  void parameter(const std::string& name, std::vector<int64_t> dims, float lo, float hi) {
+    tensors.push_back({name, dims, lo, hi});
+    plan.parameters.push_back({name, std::move(dims)});
   }
 
-  const DType dtype_;
-  ValueId last_ = kNoValue;
-  std::vector<FormulaTensor> tensors_;
-};
-
-// torchvision's resnet18 for `size` x `size` pixels: logits, top 5 and the second stage's features.
-inline Network resnet18(int size, DType dtype, int classes = 100) {
-  Network net(size, size, dtype);
-  ValueId x = net.maxPool(net.conv("conv1", net.input(), 64, 7, 2, kNoValue, true));
-  ValueId features = kNoValue;
-  for (int stage = 0; stage < 4; ++stage) {
-    const int width = 64 << stage;
-    for (int block = 0; block < 2; ++block) {
-      const std::string name = "layer" + std::to_string(stage + 1) + "." + std::to_string(block);
-      const int stride = stage > 0 && block == 0 ? 2 : 1;
-      const ValueId inner = net.conv(name + ".conv1", x, width, 3, stride, kNoValue, true);
-      const ValueId residual =
-          stride == 1 ? x : net.conv(name + ".downsample", x, width, 1, stride, kNoValue, false);
-      x = net.conv(name + ".conv2", inner, width, 3, 1, residual, true, 0.5f);
-    }
-    if (stage == 1) features = x;
-  }
-  const ValueId logits = net.head(x, classes);
-  net.output(logits);
-  net.topK(logits, 5);
-  net.output(features);
-  return net;
-}
-
-// A bottleneck network of few operations, for tests that run often: stem, one block, head.
-inline Network smallNetwork(int size, DType dtype) {
-  Network net(size, size, dtype);
-  ValueId x = net.conv("conv1", net.input(), 12, 3, 2, kNoValue, true);
-  const ValueId inner = net.conv("conv2", x, 20, 3, 1, kNoValue, true);
-  x = net.conv("conv3", inner, 12, 1, 1, x, true);
-  net.output(net.head(x, 10));
-  return net;
-}
-
-inline size_t elements(const ValueInfo& value) { return size_t(value.h) * value.w * value.c; }
-
-// A lane's answer, waited for.
-class Answer {
- public:
-  std::function<void(Status)> done() {
-    return [this](Status status) {
-      std::lock_guard lock(mutex_);
-      status_ = std::move(status);
-      ++calls_;
-      settled_.notify_all();
-    };
-  }
-  Status wait() {
-    std::unique_lock lock(mutex_);
-    settled_.wait(lock, [&] { return calls_ > 0; });
-    return status_;
-  }
-  int calls() {
-    std::lock_guard lock(mutex_);
-    return calls_;
+  void output(const std::string& name, ValueId from) {
+    const ValueInfo& info = plan.values[size_t(from)];
+    plan.steps.push_back({StepKind::kOutput, "output." + name,
+                          OutputStep{from, plan.outputs++, MemoryLayout::kNchw}});
+    outputElements.push_back(size_t(info.h) * size_t(info.w) * size_t(info.c));
   }
 
- private:
-  std::mutex mutex_;
-  std::condition_variable settled_;
-  Status status_;
-  int calls_ = 0;
-};
-
-// Inputs by formula and outputs in host memory, as bytes since outputs differ in type. Outputs begin
-// as NaN (or -1 for int32).
-struct Images {
-  Images(const Plan& plan, int batch, int seed = 1) : batch(batch) {
-    for (const Step& step : plan.steps) {
-      if (const auto* in = std::get_if<InputStep>(&step.body)) {
-        const ValueInfo& value = plan.values[size_t(in->output)];
-        imageBytes = elements(value) * dtypeBytes(in->dtype);
-        input.resize(imageBytes * size_t(batch));
-        for (size_t i = 0; i < input.size() / dtypeBytes(in->dtype); ++i) {
-          const uint32_t mixed = uint32_t((i + 1) * 2654435761u + size_t(seed) * 40503u);
-          if (in->dtype == DType::kUint8) {
-            input[i] = uint8_t(mixed >> 24);
-          } else {
-            reinterpret_cast<float*>(input.data())[i] = float(mixed >> 8) * 0x1p-23f - 1;
-          }
-        }
-      } else if (const auto* out = std::get_if<OutputStep>(&step.body)) {
-        if (outputs.size() <= size_t(out->index)) outputs.resize(size_t(out->index) + 1);
-        outputs[size_t(out->index)].assign(
-            elements(plan.values[size_t(out->input)]) * size_t(batch), NAN);
-      }
-    }
+  ValueId stem(ValueId x) {
+    x = conv("conv1", x, shape_.width, 7, 2, 1, 1, kNoValue, true);
+    const ValueInfo in = plan.values[size_t(x)];
+    const ValueId pooled =
+        value("maxpool", (in.h - 1) / 2 + 1, (in.w - 1) / 2 + 1, in.c, shape_.dtype);
+    plan.steps.push_back(
+        {StepKind::kMaxPool, "maxpool", PoolStep{x, pooled, {3, 3}, {2, 2}, {1, 1}, {1, 1}}});
+    return pooled;
   }
-  // Whole images, in pieces of at most `piece` images.
-  Submission submission(int piece = 1 << 30) {
-    Submission result;
-    result.batch = batch;
-    result.inputs.resize(1);
-    result.outputs.resize(outputs.size());
-    for (int first = 0; first < batch; first += piece) {
-      const int images = std::min(piece, batch - first);
-      result.inputs[0].push_back({input.data() + size_t(first) * imageBytes, images});
-      for (size_t i = 0; i < outputs.size(); ++i) {
-        const size_t each = outputs[i].size() / size_t(batch);
-        result.outputs[i].push_back({outputs[i].data() + size_t(first) * each, images});
-      }
-    }
+
+  ValueId block(int stage, int b, ValueId x) {
+    const std::string name = "layer" + std::to_string(stage + 1) + "." + std::to_string(b);
+    const int planes = shape_.width << stage;
+    const int inner =
+        shape_.bottleneck ? planes * shape_.widthPerGroup / 64 * shape_.groups : planes;
+    const int out = shape_.bottleneck ? 4 * planes : planes;
+    const bool dilates = stage >= shape_.dilatedFrom;
+    const int stride = stage > 0 && b == 0 && !dilates ? 2 : 1;
+    const int dilation = dilates ? 1 << (stage - shape_.dilatedFrom + (b > 0 ? 1 : 0)) : 1;
+    const bool downsample = stride != 1 || plan.values[size_t(x)].c != out;
+    const ValueId reduced =
+        shape_.bottleneck ? conv(name + ".conv1", x, inner, 1, 1, 1, 1, kNoValue, true) : x;
+    const ValueId y = conv(name + ".conv2", reduced, inner, 3, stride, dilation,
+                           shape_.bottleneck ? shape_.groups : 1, kNoValue, true);
+    const ValueId shortcut =
+        downsample ? conv(name + ".downsample", x, out, 1, stride, 1, 1, kNoValue, false) : x;
+    return conv(name + ".conv3", y, out, shape_.bottleneck ? 1 : 3, 1, 1, 1, shortcut, true);
+  }
+
+  ValueId conv(const std::string& name, ValueId x, int k, int kernel, int stride, int dilation,
+               int groups, ValueId residual, bool relu) {
+    const ValueInfo in = plan.values[size_t(x)];
+    const int pad = kernel / 2 * dilation, span = dilation * (kernel - 1) + 1;
+    ConvStep step;
+    step.input = x;
+    step.output = value(name, (in.h + 2 * pad - span) / stride + 1,
+                        (in.w + 2 * pad - span) / stride + 1, k, shape_.dtype);
+    step.residual = residual;
+    step.k = k;
+    step.kernel = {kernel, kernel};
+    step.stride = {stride, stride};
+    step.padding = {pad, pad};
+    step.dilation = {dilation, dilation};
+    step.groups = groups;
+    step.weight = name + ".weight";
+    step.norm = NormNames{name + ".gamma", name + ".beta", name + ".mean", name + ".var", 1e-5};
+    step.activation = relu ? Activation::kRelu : Activation::kNone;
+    // He's bound keeps the scale through a layer; what a residual adds to is kept small.
+    const float bound = std::sqrt(6.0f / float(in.c / groups * kernel * kernel));
+    const float gain = residual != kNoValue ? 0.3f : 0.8f;
+    parameter(step.weight, {k, in.c / groups, kernel, kernel}, -bound, bound);
+    parameter(step.norm->weight, {k}, gain * 0.6f, gain);
+    parameter(step.norm->bias, {k}, -0.2f, 0.3f);
+    parameter(step.norm->mean, {k}, -0.2f, 0.2f);
+    parameter(step.norm->var, {k}, 0.5f, 1.5f);
+    const ValueId result = step.output;
+    plan.steps.push_back({StepKind::kConv, name, std::move(step)});
     return result;
   }
 
-  int batch;
-  size_t imageBytes = 0;
-  std::vector<uint8_t> input;
-  std::vector<std::vector<float>> outputs;  // int32 by its bits
-};
-
-inline Status runOnce(Lane& lane, Submission submission,
-                      std::shared_ptr<const Control> control = nullptr) {
-  Answer answer;
-  lane.submit(std::move(submission), std::move(control), answer.done());
-  return answer.wait();
-}
-
-// max |a - b| / max |b|; infinite where one of them is no number.
-inline double difference(const std::vector<float>& a, const std::vector<float>& b) {
-  double worst = 0, largest = 0;
-  for (size_t i = 0; i < b.size(); ++i) {
-    if (!std::isfinite(a[i]) || !std::isfinite(b[i])) return INFINITY;
-    worst = std::max(worst, std::abs(double(a[i]) - double(b[i])));
-    largest = std::max(largest, std::abs(double(b[i])));
+  void classify(ValueId logits) {
+    const ValueId scores = value("softmax", 1, 1, shape_.classes, DType::kFloat32);
+    plan.steps.push_back({StepKind::kSoftmax, "softmax", SoftmaxStep{logits, scores}});
+    const ValueId best = value("best", 1, 1, 3, DType::kFloat32);
+    const ValueId indices = value("indices", 1, 1, 3, DType::kInt32);
+    plan.steps.push_back({StepKind::kTopK, "topK", TopKStep{scores, best, indices, 3}});
+    output("best", best);
+    output("indices", indices);
   }
-  return worst / largest;
-}
+
+  NetworkShape shape_;
+};
 
 }  // namespace resnet::test

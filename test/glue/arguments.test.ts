@@ -117,7 +117,7 @@ describe('compile', () => {
     for (const value of foreign)
       await expectRefused(call({ weights: value }), "'compile.weights' must be a Weights")
   })
-  test('float32Precision', () => expectRefused(call({ float32Precision: 'tf32' }), "got 'tf32'"))
+  test('float32Precision', () => expectRefused(call({ float32Precision: 'tf33' }), "got 'tf33'"))
   test('isa', async () => {
     await expectRefused(call({ isa: 3 }), "'compile.isa' must be a string, got 3")
     await expectRefused(call({ isa: 'sse9' }), 'sse9')

@@ -51,6 +51,14 @@ test('tells its version and the table of codes', () => {
   expect(binding.errorCodes).toEqual([...errorCodes])
 })
 
+const cpuPlugin = path.join(packageRoot, 'build', 'test-plugins', 'libresnet_cpu_plugin.so')
+
+async function deviceHandles() {
+  const plugin = await binding.openPlugin({ path: cpuPlugin })
+  const device = await plugin.openDevice({ index: 0, memoryLimit: 0 })
+  return { Plugin: plugin, Device: device, DeviceMemory: await device.allocate({ bytes: 8 }) }
+}
+
 test('handles have exactly the declared methods', async () => {
   const weights = formulaWeights(binding, scaleTwice)
   const program = await compile(binding, scaleTwice, weights)
@@ -62,6 +70,7 @@ test('handles have exactly the declared methods', async () => {
     Weights: weights,
     Program: program,
     Lane: lane,
+    ...(await deviceHandles()),
   }
   for (const [name, handle] of Object.entries(handles)) {
     expect([name, sorted(methodsOf(handle))]).toEqual([name, sorted(membersOf(name).methods)])
@@ -80,6 +89,17 @@ test('plain objects have exactly the declared fields', async () => {
   })
   expectFields(listing, 'CheckpointListing')
   for (const tensor of listing.tensors) expectFields(tensor, 'TensorEntry')
+})
+
+test('what devices tell has exactly the declared fields', async () => {
+  const { Plugin: plugin, Device: device, DeviceMemory: memory } = await deviceHandles()
+  expectFields(plugin.info, 'PluginInfo')
+  expectFields(plugin.liveCounts(), 'PluginCounts')
+  expectFields(device.memory(), 'DeviceMemoryUse')
+  expectFields(memory.info, 'DeviceMemoryInfo')
+  const probe = await plugin.probe()
+  expectFields(probe, 'Probe')
+  for (const entry of probe.devices) expectFields(entry, 'DeviceInfo')
 })
 
 test('a method called on anything but its own kind is an error', async () => {

@@ -14,21 +14,58 @@ const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
 /** Spread over a run's duration, the same every time. */
 const delay = (i) => (i * 7) % 40
 
+/** Where programs are compiled: the CPU, or the first device of RESNET_CUDA_PLUGIN. */
+async function place(binding) {
+  const path = process.env.RESNET_CUDA_PLUGIN
+  if (path === undefined) return {}
+  const plugin = await binding.openPlugin({ path })
+  return { device: await plugin.openDevice({ index: 0, memoryLimit: 0 }) }
+}
+
 async function makeLane(seed = 1, plan = heavy) {
   const binding = load()
-  const program = await compile(binding, plan, formulaWeights(binding, plan, seed))
+  const where = await place(binding)
+  const program = await compile(binding, plan, formulaWeights(binding, plan, seed), where)
   return program.createLane()
 }
 function run(lane, input = view(), output = view()) {
   return lane.run({ batch: 1, inputs: [[input]], outputs: [[output]] }).then(() => output)
 }
 
-/** What a worker does until it is ended: three runs in flight, or compiling, for ever. */
+/** An image of 3,000 x 2,000 pixels, some tens of milliseconds of work. */
+function prepareImage(binding) {
+  const [width, height, side] = [3000, 2000, 224]
+  const window = { from: 0, length: side, to: 0 }
+  return binding.preparePixels({
+    width,
+    height,
+    pixels: new Uint8Array(width * height * 3),
+    channels: 3,
+    resizedWidth: 300,
+    resizedHeight: 240,
+    interpolation: 'bicubic',
+    x: window,
+    y: window,
+    output: new Float32Array(3 * side * side),
+    outputWidth: side,
+    outputHeight: side,
+    mean: [0, 0, 0],
+    std: [1, 1, 1],
+  })
+}
+
+/** What a worker does until it is ended: three runs in flight, compiling, or images, for ever. */
 async function workFor(kind, started = () => parentPort.postMessage('working')) {
   const binding = load()
   if (kind === 'compile') {
+    const where = await place(binding)
+    const compiling = () => compile(binding, heavy, formulaWeights(binding, heavy), where)
     started()
-    for (;;) await Promise.all([1, 2, 3].map(() => compile(binding, heavy, formulaWeights(binding, heavy))))
+    for (;;) await Promise.all([compiling(), compiling(), compiling()])
+  }
+  if (kind === 'image') {
+    started()
+    for (;;) await Promise.all([1, 2, 3].map(() => prepareImage(binding)))
   }
   const lane = await makeLane()
   for (let first = true; ; first = false) {
@@ -133,6 +170,7 @@ async function collected(binding, names) {
 const scenarios = {
   'work-run': () => workFor('run'),
   'work-compile': () => workFor('compile'),
+  'work-image': () => workFor('image'),
   async 'work-two-models'() {
     parentPort.postMessage(await twoModels())
     parentPort.on('message', () => {}) // stays until it is terminated, so that all are there at once
@@ -157,6 +195,10 @@ const scenarios = {
     await terminateMany('compile')
     report({})
   },
+  async 'terminate-image-alone'() {
+    await terminateMany('image')
+    report({})
+  },
   async 'exit-of-worker'() {
     const binding = load()
     for (let i = 0; i < times; i++) {
@@ -175,7 +217,14 @@ const scenarios = {
   },
   async 'exit-compile'() {
     const binding = load()
-    for (let i = 0; i < 3; i++) compile(binding, heavy, formulaWeights(binding, heavy))
+    const where = await place(binding)
+    for (let i = 0; i < 3; i++) compile(binding, heavy, formulaWeights(binding, heavy), where)
+    await pause(delay(Number(times)) / 4)
+    process.exit(0)
+  },
+  async 'exit-image'() {
+    const binding = load()
+    for (let i = 0; i < 3; i++) prepareImage(binding)
     await pause(delay(Number(times)) / 4)
     process.exit(0)
   },

@@ -5,7 +5,16 @@ import { packageRoot } from '../../lib/root.js'
 
 const rounds = Number(process.env.RESNET_LIFETIME_ROUNDS ?? 20)
 const addon = path.join(packageRoot, 'build', 'Release', 'resnet.node')
-const nothing = { checkpoints: 0, weights: 0, programs: 0, lanes: 0, runsInFlight: 0 }
+const nothing = {
+  checkpoints: 0,
+  weights: 0,
+  programs: 0,
+  lanes: 0,
+  devices: 0,
+  deviceMemories: 0,
+  runsInFlight: 0,
+}
+const plugin = path.join(packageRoot, 'build', 'test-plugins', 'libresnet_cpu_plugin.so')
 
 interface Ending {
   code: number | null
@@ -15,10 +24,14 @@ interface Ending {
   said?: Record<string, unknown>
 }
 
-function child(scenario: string, times: number): Promise<Ending> {
+function child(scenario: string, times: number, env: Record<string, string> = {}): Promise<Ending> {
   const script = path.join(__dirname, 'child.cjs')
   // A hang becomes SIGKILL, and so a failure.
-  const options = { timeout: 20_000 + 2_000 * times, killSignal: 'SIGKILL' } as const
+  const options = {
+    timeout: 20_000 + 2_000 * times,
+    killSignal: 'SIGKILL',
+    env: { ...process.env, ...env },
+  } as const
   return new Promise((resolve, reject) => {
     const running = spawn(process.execPath, ['--expose-gc', script, addon, scenario, String(times)], options)
     let stdout = ''
@@ -33,8 +46,8 @@ function child(scenario: string, times: number): Promise<Ending> {
   })
 }
 
-async function said(scenario: string, times = rounds) {
-  const ending = await child(scenario, times)
+async function said(scenario: string, times = rounds, env: Record<string, string> = {}) {
+  const ending = await child(scenario, times, env)
   expect(ending).toMatchObject({ code: 0, signal: null, stderr: '' })
   expect(ending.said).toBeDefined()
   return ending.said as Record<string, unknown>
@@ -55,7 +68,7 @@ describe('worker.terminate() in the middle', () => {
   })
 
   // No other environment holds the library: the last one closes it, and no thread may still be inside.
-  test.each(['terminate-run-alone', 'terminate-compile-alone'])(
+  test.each(['terminate-run-alone', 'terminate-compile-alone', 'terminate-image-alone'])(
     '%s: in workers that alone hold the library',
     (name) => said(name),
   )
@@ -66,7 +79,7 @@ describe('worker.terminate() in the middle', () => {
 })
 
 describe('process.exit() in the middle', () => {
-  test.each(['exit-run', 'exit-compile', 'exit-with-workers'])('%s', async (scenario) => {
+  test.each(['exit-run', 'exit-compile', 'exit-image', 'exit-with-workers'])('%s', async (scenario) => {
     let inFlight = 0
     // Three workers take seconds to start on two busy cores.
     const times = scenario === 'exit-with-workers' ? Math.ceil(rounds / 5) : rounds
@@ -82,6 +95,28 @@ describe('process.exit() in the middle', () => {
     const { code, signal, stderr } = await child('throw-run', 1)
     expect({ code, signal }).toEqual({ code: 1, signal: null })
     expect(stderr).toContain('on purpose')
+  })
+})
+
+describe('on a device of a plugin', () => {
+  const env = { RESNET_CUDA_PLUGIN: plugin }
+  const few = Math.ceil(rounds / 3)
+
+  test('worker.terminate() in the middle of runs', async () => {
+    const { seen, left } = await said('terminate-run', few, env)
+    expect(seen).toBeGreaterThan(few * 0.8)
+    expect(left).toMatchObject(nothing)
+  })
+  test.each(['terminate-compile', 'terminate-run-alone'])('%s', (name) => said(name, few, env))
+
+  test.each(['exit-run', 'exit-compile'])('%s', async (scenario) => {
+    for (let i = 0; i < few; i++) {
+      expect(await child(scenario, i, env)).toMatchObject({ code: 0, signal: null, stderr: '' })
+    }
+  })
+
+  test('what was dropped undisposed is collected', async () => {
+    expect((await said('collect', 1, env)).left).toMatchObject({ weights: 0, programs: 0, lanes: 0 })
   })
 })
 

@@ -79,12 +79,4 @@ inline std::vector<uint8_t> encodeJpeg(const JpegOptions& options) {
   return file;
 }
 
-// Where the first thing lies that looks like a frame header (height and width follow at 5 and 7); 0 without one.
-inline size_t startOfFrame(const std::vector<uint8_t>& file) {
-  for (size_t at = 0; at + 9 < file.size(); ++at) {
-    if (file[at] == 0xff && file[at + 1] >= 0xc0 && file[at + 1] <= 0xc2) return at;
-  }
-  return 0;
-}
-
 }  // namespace resnet::test

@@ -31,6 +31,14 @@ std::vector<std::vector<uint8_t>> seeds() {
   return files;
 }
 
+// Where the first thing lies that looks like a frame header (height and width follow at 5 and 7); 0 without one.
+size_t startOfFrame(const std::vector<uint8_t>& file) {
+  for (size_t at = 0; at + 9 < file.size(); ++at) {
+    if (file[at] == 0xff && file[at + 1] >= 0xc0 && file[at + 1] <= 0xc2) return at;
+  }
+  return 0;
+}
+
 void mutate(std::vector<uint8_t>* file, Random& random) {
   const uint8_t markers[] = {0xc0, 0xc1, 0xc2, 0xc3, 0xc4, 0xc9, 0xcc, 0xd0, 0xd7, 0xd8,
                              0xd9, 0xda, 0xdb, 0xdc, 0xdd, 0xe0, 0xe1, 0xee, 0xfe, 0x00};
@@ -66,7 +74,7 @@ void mutate(std::vector<uint8_t>* file, Random& random) {
       return;
     }
     default: {  // the frame header: precision, size, components, sampling
-      const size_t frame = test::startOfFrame(*file);
+      const size_t frame = startOfFrame(*file);
       if (frame + 19 < file->size())
         (*file)[frame + 4 + random.below(15)] = uint8_t(random.below(80));
     }
@@ -95,7 +103,7 @@ bool tryOne(const TurboJpeg& jpeg, const std::vector<std::vector<uint8_t>>& file
   std::vector<uint8_t> file = files[random.below(files.size())];
   for (size_t changes = random.below(4); changes > 0 && !file.empty(); --changes)
     mutate(&file, random);
-  const size_t frame = test::startOfFrame(file);
+  const size_t frame = startOfFrame(file);
   if (frame == 0) return false;
   const int height = file[frame + 5] << 8 | file[frame + 6];
   const int width = file[frame + 7] << 8 | file[frame + 8];

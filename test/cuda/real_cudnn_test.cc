@@ -1,0 +1,236 @@
+// The backend's lowering over the real cuDNN, for six described devices and without one: which engines
+// there are, what they want, whether they are stored and loaded again. Nothing runs, nothing is timed.
+#include <dlfcn.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <sstream>
+
+#include "cuda/cudnn/convolution.h"
+#include "cuda/value.h"
+#include "test/cuda/interposer/interposer.h"
+#include "test/native/check.h"
+
+namespace resnet::cuda::test {
+namespace {
+
+constexpr const char* kDevices[] = {"sm80", "sm86", "sm89", "sm90", "sm100", "sm120"};
+constexpr size_t kWorkspaceLimit = size_t{256} << 20;  // the default of CompileOptions
+const std::string kFolder = RESNET_TEST_FOLDER, kInterposer = RESNET_INTERPOSER_FOLDER;
+
+std::string realLibrary() {
+  const char* named = std::getenv("RESNET_REAL_CUDNN");
+  return named != nullptr ? named : RESNET_REAL_CUDNN;
+}
+
+// False, with the skip noted, where the real library is not installed.
+bool installed(const std::string& test) {
+  if (::access(realLibrary().c_str(), R_OK) == 0) return true;
+  resnet::test::skip(test, "no cuDNN at \"" + realLibrary() + "\"; name it in RESNET_REAL_CUDNN");
+  return false;
+}
+
+std::unique_ptr<CudnnContext> contextFor(const std::string& device) {
+  static void* interposer = [] {
+    // First, so that cuDNN finds them by their names.
+    for (const char* name : {"/libcuda.so.1", "/libcublasLt.so.13"})
+      CHECK(dlopen((kInterposer + name).c_str(), RTLD_NOW | RTLD_GLOBAL) != nullptr);
+    const std::string path = kInterposer + "/libcudnn.so.9";
+    ::setenv("RESNET_CUDNN", path.c_str(), 1);
+    return dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  }();
+  CHECK(interposer != nullptr);
+  const auto interpose =
+      reinterpret_cast<decltype(&resnetInterpose)>(dlsym(interposer, "resnetInterpose"));
+  std::ifstream file(kFolder + "/devices/" + device + ".json");
+  const std::string json{std::istreambuf_iterator<char>(file), {}};
+  const char* reason = interpose(realLibrary().c_str(), json.c_str());
+  if (reason != nullptr) resnet::test::fault(__FILE__, __LINE__, device + ": " + reason);
+  const Result<CudnnLibrary> library = openCudnn();
+  if (!library.ok()) resnet::test::fault(__FILE__, __LINE__, library.status().message);
+  Result<std::unique_ptr<CudnnContext>> context = makeCudnnContext();
+  CHECK(context.ok());
+  return context.take();
+}
+
+struct Row {
+  ConvolutionShape shape;  // n = 1, float16, channels padded as the backend pads them
+  std::string layer;
+};
+
+std::vector<Row> table() {
+  std::ifstream file(kFolder + "/convolutions.txt");
+  std::vector<Row> rows;
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with('#')) continue;
+    std::istringstream fields(line);
+    Row row;
+    ConvolutionShape& s = row.shape;
+    bool toFloat32 = false;
+    fields >> s.c >> s.h >> s.w >> s.k >> s.kernelH >> s.kernelW >> s.strideH >> s.strideW >>
+        s.padH >> s.padW >> s.dilationH >> s.dilationW >> s.groups >> s.residual >> s.relu >>
+        toFloat32 >> row.layer;
+    CHECK(!fields.fail());
+    s.c = paddedChannels(s.c);
+    s.k = paddedChannels(s.k);
+    rows.push_back(row);
+  }
+  CHECK(rows.size() > 90);
+  return rows;
+}
+
+ConvolutionShape sized(ConvolutionShape shape, int n, DType dtype) {
+  shape.n = n;
+  shape.dtype = shape.outputType = dtype;
+  return shape;
+}
+
+constexpr int kQuestions = 9;  // for each row: three dtypes, three batches
+
+struct Tally {
+  int shapes = 0, joined = 0, compiled = 0;
+  size_t workspace = 0;
+  std::string workspaceOf;
+
+  void count(const ConvolutionEngine& engine, const std::string& layer) {
+    ++shapes;
+    compiled += engine.runtimeCompiled();
+    if (engine.workspaceBytes() <= workspace) return;
+    workspace = engine.workspaceBytes();
+    workspaceOf = layer;
+  }
+};
+
+// The first engine in the order of preference; groups joined to one where cuDNN has none with them, as
+// the backend does.
+void ask(CudnnContext& context, const Row& row, ConvolutionShape shape, Tally& tally) {
+  const EngineQuery query{kWorkspaceLimit, false, 1};
+  std::vector<std::string> refused;
+  auto engines = context.engines(shape, query, refused);
+  if (!engines.ok() && shape.groups > 1) {
+    shape.groups = 1;
+    ++tally.joined;
+    engines = context.engines(shape, query, refused);
+  }
+  if (!engines.ok()) {
+    resnet::test::fault(__FILE__, __LINE__, row.layer + ": " + engines.status().message);
+    return;
+  }
+  CHECK(engines.value().front()->workspaceBytes() <= kWorkspaceLimit);
+  tally.count(*engines.value().front(), row.layer);
+}
+
+TEST("real cuDNN: every convolution of every network has an engine on every device") {
+  if (!installed("every convolution")) return;
+  const std::vector<Row> rows = table();
+  for (const char* device : kDevices) {
+    const auto begin = std::chrono::steady_clock::now();
+    const std::unique_ptr<CudnnContext> context = contextFor(device);
+    Tally tally;
+    for (DType dtype : {DType::kFloat16, DType::kBFloat16, DType::kFloat32})
+      for (int n : {1, 32, 256})
+        for (const Row& row : rows) ask(*context, row, sized(row.shape, n, dtype), tally);
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+    CHECK_EQ(tally.shapes, static_cast<int>(rows.size()) * kQuestions);
+    CHECK_EQ(tally.compiled, 0);  // a network must not need a compiler to start
+    std::printf(
+        "  %s: %d of %zu have engines, %d compiled at run time, %d with groups joined, "
+        "largest workspace %.1f MB (%s), %.0f s\n",
+        device, tally.shapes, rows.size() * kQuestions, tally.compiled, tally.joined,
+        static_cast<double>(tally.workspace) / 1e6, tally.workspaceOf.c_str(), took.count());
+  }
+}
+
+ConvolutionShape example() {
+  ConvolutionShape shape;
+  shape.n = 32;
+  shape.h = shape.w = 14;
+  shape.c = shape.k = 256;
+  shape.kernelH = shape.kernelW = 3;
+  shape.padH = shape.padW = 1;
+  shape.residual = shape.relu = true;
+  return shape;
+}
+
+TEST("real cuDNN: engines are stored and loaded again, for their shape and device alone") {
+  if (!installed("stored engines")) return;
+  for (const char* device : kDevices) {
+    const std::unique_ptr<CudnnContext> context = contextFor(device);
+    std::vector<std::string> refused;
+    const auto engines = context->engines(example(), {kWorkspaceLimit, false, 8}, refused);
+    CHECK(engines.ok() && !engines.value().empty());
+    if (!engines.ok()) continue;
+    const Result<std::string> bytes = engines.value().front()->serialise();
+    CHECK(bytes.ok());
+    const auto loaded = context->deserialise(example(), bytes.value());
+    CHECK(loaded.ok());
+    if (!loaded.ok()) continue;
+    CHECK_EQ(loaded.value()->workspaceBytes(), engines.value().front()->workspaceBytes());
+    CHECK_EQ(loaded.value()->runtimeCompiled(), engines.value().front()->runtimeCompiled());
+
+    const auto refusedAs = [&](CudnnContext& by, const ConvolutionShape& shape,
+                               const std::string& stored) {
+      const auto result = by.deserialise(shape, stored);
+      return std::string(result.ok() ? "loaded" : codeName(result.status().code));
+    };
+    ConvolutionShape other = example();
+    other.n = 16;
+    CHECK_EQ(refusedAs(*context, other, bytes.value()), "ERR_RESNET_CORRUPT");
+    CHECK_EQ(refusedAs(*context, example(), ""), "ERR_RESNET_CORRUPT");
+    CHECK_EQ(refusedAs(*context, example(), bytes.value().substr(0, bytes.value().size() / 2)),
+             "ERR_RESNET_CORRUPT");
+    const std::string elsewhere = std::string(device) == "sm90" ? "sm80" : "sm90";
+    CHECK_EQ(refusedAs(*contextFor(elsewhere), example(), bytes.value()), "ERR_RESNET_CORRUPT");
+  }
+}
+
+TEST("real cuDNN: control: what is asked for is what is filtered by") {
+  if (!installed("filters")) return;
+  const std::unique_ptr<CudnnContext> context = contextFor("sm90");
+  const auto names = [&](const ConvolutionShape& shape, const EngineQuery& query) {
+    std::vector<std::string> refused, names;
+    const auto engines = context->engines(shape, query, refused);
+    if (engines.ok())
+      for (const auto& engine : engines.value()) {
+        CHECK(engine->workspaceBytes() <= query.workspaceLimit);
+        CHECK(!query.deterministic || engine->deterministic());
+        names.push_back(engine->name());
+      }
+    else
+      CHECK_EQ(std::string(codeName(engines.status().code)), "ERR_RESNET_UNSUPPORTED");
+    return names;
+  };
+  const ConvolutionShape half = example(), full = sized(half, 32, DType::kFloat32);
+  ConvolutionShape tf32 = full;
+  tf32.tf32 = true;
+  constexpr int kMany = 100;  // a limit, so that nothing is compiled where there are others
+  const size_t all = names(half, {kWorkspaceLimit, false, kMany}).size();
+  CHECK(all > 20);
+  CHECK_EQ(names(half, {kWorkspaceLimit, false, 5}).size(), size_t{5});
+  CHECK(names(half, {0, false, kMany}).size() < all);
+  CHECK(names(half, {kWorkspaceLimit, true, kMany}).size() <= all);
+  CHECK(names(full, {kWorkspaceLimit, false, kMany}).size() <
+        names(tf32, {kWorkspaceLimit, false, kMany}).size());
+}
+
+// A channel pitch above C would let branches of a concatenation write into one buffer.
+TEST("real cuDNN: engines that take a channel pitch above C are compiled at run time") {
+  if (!installed("pitches")) return;
+  const std::unique_ptr<CudnnContext> context = contextFor("sm90");
+  ConvolutionShape shape = example();
+  shape.outputPitch = 512;
+  std::vector<std::string> refused;
+  const auto engines = context->engines(shape, {kWorkspaceLimit, false, 2}, refused);
+  CHECK(engines.ok());
+  if (engines.ok())
+    for (const auto& engine : engines.value()) CHECK(engine->runtimeCompiled());
+}
+
+}  // namespace
+}  // namespace resnet::cuda::test
+
+int main(int argc, char** argv) { return resnet::test::runCases(argc, argv); }
