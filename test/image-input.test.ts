@@ -132,7 +132,7 @@ describe('pixels', () => {
     const count = setInterval(() => {
       turns += 1
     }, 1)
-    await preprocess(fixture('grey.png'), { ...whole, resize: 1000 })
+    await preprocess(fixture('grey.png'), { ...whole, resize: 3000 })
     clearInterval(count)
     expect(turns).toBeGreaterThan(5)
   })
