@@ -6,6 +6,7 @@
 import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
 import { models, ResNet, Tensor } from 'resnet'
+import { median } from '../dist/bench/statistics.js'
 
 const { values } = parseArgs({
   options: {
@@ -26,7 +27,6 @@ const load = (options) =>
   digits ? ResNet.load(models.digits, options) : ResNet.create(values.model, { numClasses: 1000, ...options })
 const tensor = (images) =>
   Tensor.from(new Float32Array(images * channels * size * size).fill(0.5), [images, channels, size, size])
-const median = (list) => [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)]
 
 /** Images a second while `callers` of them run one call after another. */
 async function throughput(model, callers, x) {

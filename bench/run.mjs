@@ -11,6 +11,7 @@ import { parseArgs } from 'node:util'
 import { rule } from '../scripts/formula.cjs'
 import { ensureBuilt } from '../scripts/setup.mjs'
 import { installPeers } from './peers.mjs'
+import { resultFile } from './result-file.mjs'
 import { bounds, drivers, networks, trials } from './trials.mjs'
 
 const require = createRequire(import.meta.url)
@@ -112,9 +113,8 @@ for (const { name, drivers: rows } of results.trials) {
   problems.push(
     ...rows.filter(({ error }) => error).map(({ driver, error }) => `${name}, ${driver}: ${error}`),
   )
-  // A result names no folder of the machine that it was measured on.
-  for (const row of rows) delete row.settings.considered
 }
+// A result names no folder of the machine that it was measured on.
 for (const { network } of results.trials) {
   for (const key of ['checkpoint', 'onnx']) network[key] = path.basename(network[key])
 }
@@ -124,11 +124,7 @@ if (machine.loadBefore > machine.available / 2) {
     `Load average ${machine.loadBefore.toFixed(1)} at the start: other programs ran, the figures suffer.`,
   )
 }
-const slug = machine.cpu
-  .toLowerCase()
-  .replace(/[^a-z0-9]+/g, '-')
-  .replace(/^-|-$/g, '')
-const output = options.output ?? path.join(here, 'results', `${date.slice(0, 10)}-${slug}.json`)
+const output = options.output ?? resultFile(date, machine)
 mkdirSync(path.dirname(output), { recursive: true })
 await writeWhole(output, `${JSON.stringify(results, null, 2)}\n`)
 console.log(`\nWritten to ${path.relative(process.cwd(), output)}`)

@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs, promisify } from 'node:util'
 import { ensureBuilt } from '../../scripts/setup.mjs'
 import { installPeers } from '../peers.mjs'
+import { resultFile } from '../result-file.mjs'
 import { drivers, networks } from '../trials.mjs'
 import { pictures } from './pictures.mjs'
 
@@ -140,10 +141,6 @@ for (const name of ['digits', 'resnet18', 'resnet50'].filter((word) => word.incl
   rows.push({ name, threads, chosen, rounds, ratio, agree })
 }
 const date = new Date().toISOString()
-const slug = machine.cpu
-  .toLowerCase()
-  .replace(/[^a-z0-9]+/g, '-')
-  .replace(/^-|-$/g, '')
-const output = values.output ?? path.join(here, '..', 'results', `${date.slice(0, 10)}-${slug}-pipeline.json`)
+const output = values.output ?? resultFile(date, machine, '-pipeline')
 await writeWhole(output, `${JSON.stringify({ date, machine, seconds, rows }, null, 2)}\n`)
 console.log(`\nWritten to ${path.relative(process.cwd(), output)}`)

@@ -68,6 +68,12 @@ __device__ __forceinline__ void storeChannels(T* to, int channel, int c, int wri
   }
 }
 
+// A pixel's level, 0 to 255, as the network takes it; without mean or std 0 and 1.
+__device__ __forceinline__ float normalised(float level, const float* mean, const float* std,
+                                            int c) {
+  return (level / 255.0f - (mean ? mean[c] : 0.0f)) / (std ? std[c] : 1.0f);
+}
+
 // NaN stays NaN, as in PyTorch.
 __device__ __forceinline__ float rectified(float x) { return x < 0 ? 0.0f : x; }
 

@@ -45,7 +45,7 @@ __global__ void __launch_bounds__(kMaxThreads, kMinBlocks)
       if (c >= to.c) continue;
       x[i] = toFloat(image[denseAt<kPlanar>(pixel, c, pixels, to.c)]);
       if constexpr (sizeof(S) == 1) {
-        x[i] = (x[i] / 255.0f - (mean ? mean[c] : 0.0f)) / (std ? std[c] : 1.0f);
+        x[i] = normalised(x[i], mean, std, c);
       }
     }
     T* const y = elementsOf<T>(to) + (size_t(n) * pixels + pixel) * to.pitch;

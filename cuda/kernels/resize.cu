@@ -149,7 +149,7 @@ __global__ void __launch_bounds__(kMaxThreads)
     if (c >= to.c) continue;
     const int level = plan.verticalFirst ? weighted(pixels + c, step, plan.x, column)
                                          : weighted(pixels + c, step, plan.y, row);
-    x[i] = (float(level) / 255.0f - (mean ? mean[c] : 0.0f)) / (std ? std[c] : 1.0f);
+    x[i] = normalised(float(level), mean, std, c);
   }
   storeChannels<T, V>(elementsOf<T>(to) + size_t(pixel) * to.pitch, channel, to.c, written, x);
 }

@@ -1,5 +1,5 @@
-import { ResNet } from '../resnet.js'
 import { Tensor } from '../tensor.js'
+import { openModel } from './drivers/resnet.js'
 import { median } from './statistics.js'
 import type { Layer, LayerTable, Limit, Trial } from './types.js'
 
@@ -11,11 +11,7 @@ const runs = 15
  */
 export async function layerTable(trial: Trial, limits: readonly Limit[] = []): Promise<LayerTable> {
   const { network, batch, threads } = trial
-  const options = { device: 'cpu', threads, maxBatch: batch } as const
-  const model =
-    network.checkpoint === undefined
-      ? await ResNet.create(network.name, options)
-      : await ResNet.load(network.checkpoint, options)
+  const model = await openModel(network, { device: 'cpu', threads, maxBatch: batch })
   try {
     const { channels, height, width } = network
     const data = Float32Array.from({ length: batch * channels * height * width }, (_, i) => Math.sin(i))

@@ -93,6 +93,22 @@ Result<float*> outputOf(const ImageCall& call) {
                                                    std::to_string(span.elements));
 }
 
+// What both kinds of preparation run with.
+struct Means {
+  cpu::Isa isa;
+  int threads;
+  float* output;
+};
+Result<Means> meansOf(const ImageCall& call) {
+  const Result<cpu::Isa> isa = cpu::chooseIsa("");
+  if (!isa.ok()) return isa.status();
+  const Result<int> threads = image::threadCount();
+  if (!threads.ok()) return threads.status();
+  const Result<float*> output = outputOf(call);
+  if (!output.ok()) return output.status();
+  return Means{isa.value(), threads.value(), output.value()};
+}
+
 Napi::Object holding(Napi::Env env, const Napi::TypedArray& from, const Napi::TypedArray& to) {
   Napi::Array both = Napi::Array::New(env, 2);
   both.Set(0u, from);
@@ -131,12 +147,9 @@ Result<Napi::Value> prepareJpeg(const Napi::CallbackInfo& info) {
   RESNET_RETURN_IF_ERROR(call.status());
   const auto library = image::TurboJpeg::open(path);
   if (!library.ok()) return library.status();
-  const Result<cpu::Isa> isa = cpu::chooseIsa("");
-  if (!isa.ok()) return isa.status();
-  const Result<int> threads = image::threadCount();
-  if (!threads.ok()) return threads.status();
-  const Result<float*> output = outputOf(common);
-  if (!output.ok()) return output.status();
+  const Result<Means> found = meansOf(common);
+  if (!found.ok()) return found.status();
+  const Means means = found.value();
   const Span file = spanOf(bytes);
 
   const image::JpegRequest request{static_cast<const uint8_t*>(file.data),
@@ -147,18 +160,19 @@ Result<Napi::Value> prepareJpeg(const Napi::CallbackInfo& info) {
                                    {}};
   return promiseOf<Nothing>(
       info.Env(),
-      [request, library = library.value(), isa = isa.value(), output = output.value(),
-       preset = std::move(common.preset), control = common.control]() -> Result<Nothing> {
+      [request, library = library.value(), means, preset = std::move(common.preset),
+       control = common.control]() -> Result<Nothing> {
         if (control->stop()) return Status::aborted();
         const image::Resize resize(preset, request.width, request.height, request.halved ? 2 : 1,
-                                   isa);
+                                   means.isa);
         image::JpegRequest wanted = request;
         wanted.needed = resize.needed();
         Result<image::PixelBuffer> decoded = library->decode(wanted);
         if (!decoded.ok()) return decoded.takeStatus();
-        return finish(resize, decoded.value().view(), int(preset.mean.size()), output, *control);
+        return finish(resize, decoded.value().view(), int(preset.mean.size()), means.output,
+                      *control);
       },
-      undefined, {threads.value(), holding(info.Env(), bytes, common.output)});
+      undefined, {means.threads, holding(info.Env(), bytes, common.output)});
 }
 
 Result<Napi::Value> preparePixels(const Napi::CallbackInfo& info) {
@@ -170,12 +184,9 @@ Result<Napi::Value> preparePixels(const Napi::CallbackInfo& info) {
   if (call.status().ok() && channels == 2) call.refuse("'channels' must be 1, 3 or 4, got 2");
   ImageCall common = readImageCall(call);
   RESNET_RETURN_IF_ERROR(call.status());
-  const Result<cpu::Isa> isa = cpu::chooseIsa("");
-  if (!isa.ok()) return isa.status();
-  const Result<int> threads = image::threadCount();
-  if (!threads.ok()) return threads.status();
-  const Result<float*> output = outputOf(common);
-  if (!output.ok()) return output.status();
+  const Result<Means> found = meansOf(common);
+  if (!found.ok()) return found.status();
+  const Means means = found.value();
   const Span source = spanOf(pixels);
   const size_t pitch = size_t(common.width) * size_t(channels);
   if (source.elements != pitch * size_t(common.height)) {
@@ -192,12 +203,12 @@ Result<Napi::Value> preparePixels(const Napi::CallbackInfo& info) {
                               source.elements};
   return promiseOf<Nothing>(
       info.Env(),
-      [view, isa = isa.value(), output = output.value(), preset = std::move(common.preset),
+      [view, means, preset = std::move(common.preset),
        control = common.control]() -> Result<Nothing> {
-        const image::Resize resize(preset, view.region.width, view.region.height, 1, isa);
-        return finish(resize, view, int(preset.mean.size()), output, *control);
+        const image::Resize resize(preset, view.region.width, view.region.height, 1, means.isa);
+        return finish(resize, view, int(preset.mean.size()), means.output, *control);
       },
-      undefined, {threads.value(), holding(info.Env(), pixels, common.output)});
+      undefined, {means.threads, holding(info.Env(), pixels, common.output)});
 }
 
 }  // namespace resnet::glue

@@ -11,6 +11,7 @@
 #include "core/backend.h"
 #include "core/plan.h"
 #include "core/weights.h"
+#include "test/cuda/difference.h"
 
 namespace resnet::test {
 
@@ -222,17 +223,6 @@ inline Status runOnce(Lane& lane, Submission submission,
   Answer answer;
   lane.submit(std::move(submission), std::move(control), answer.done());
   return answer.wait();
-}
-
-// max |a - b| / max |b|; infinite where one of them is no number.
-inline double difference(const std::vector<float>& a, const std::vector<float>& b) {
-  double worst = 0, largest = 0;
-  for (size_t i = 0; i < b.size(); ++i) {
-    if (!std::isfinite(a[i]) || !std::isfinite(b[i])) return INFINITY;
-    worst = std::max(worst, std::abs(double(a[i]) - double(b[i])));
-    largest = std::max(largest, std::abs(double(b[i])));
-  }
-  return worst / largest;
 }
 
 }  // namespace resnet::test

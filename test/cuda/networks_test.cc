@@ -48,7 +48,7 @@ std::string leakText() {
 void checkClose(const std::string& name, const Outputs& got, const Outputs& expected,
                 double tolerance) {
   for (size_t i = 0; i < expected.size(); ++i) {
-    const double far = distance(got[i], expected[i]);
+    const double far = difference(got[i], expected[i]);
     if (far <= tolerance) continue;
     fault(__FILE__, __LINE__,
           name + ": output " + std::to_string(i) + " is " + std::to_string(far) + " away, " +
@@ -125,7 +125,7 @@ TEST("plugin: TF32 is less precise than float32, and only on demand") {
     const Outcome outcome = runNetwork(*backend, network.plan, network, input, 2, options);
     CHECK_EQ(outcome.status.message, "");
     if (!outcome.status.ok()) continue;
-    const double far = distance(outcome.outputs[0], expected[0]);
+    const double far = difference(outcome.outputs[0], expected[0]);
     CHECK(precision == Float32Precision::kHigh ? far < 4e-5 : far > 4e-5 && far < 1e-2);
   }
 }

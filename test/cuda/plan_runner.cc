@@ -57,7 +57,7 @@ int run(const std::string& path, DType dtype, Backend& cpu) {
   const double tolerance = dtype == DType::kFloat32 ? 4e-5 : dtype == DType::kFloat16 ? 1e-2 : 8e-2;
   double worst = 0;
   for (size_t i = 0; i < expected.outputs.size(); ++i)
-    worst = std::max(worst, distance(got.outputs[i], expected.outputs[i]));
+    worst = std::max(worst, difference(got.outputs[i], expected.outputs[i]));
   char violations[2000] = "", leaks[2000] = "";
   if (resnetSimulatedViolations(violations, sizeof violations) > 0) return fail(path, violations);
   if (resnetSimulatedLeaks(leaks, sizeof leaks) > 0)

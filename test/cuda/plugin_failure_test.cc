@@ -40,7 +40,7 @@ struct Scenario {
   }
 
   bool correct(const Outputs& outputs) const {
-    return outputs.size() == 1 && distance(outputs[0], expected[0]) < 1e-2;
+    return outputs.size() == 1 && difference(outputs[0], expected[0]) < 1e-2;
   }
 };
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/backend.h"
+#include "test/cuda/difference.h"
 #include "test/cuda/networks.h"
 
 namespace resnet::test {
@@ -100,19 +101,6 @@ inline Outcome runNetwork(Backend& backend, const Plan& plan, const Network& net
     if (!outcome.status.ok()) break;
   }
   return outcome;
-}
-
-// Greatest difference relative to the reference's greatest value; infinity where one is not finite.
-inline double distance(const std::vector<float>& got, const std::vector<float>& expected) {
-  double largest = 0, worst = 0;
-  for (float value : expected) largest = std::max(largest, std::abs(double(value)));
-  for (size_t i = 0; i < expected.size(); ++i) {
-    const double difference = std::abs(double(got[i]) - double(expected[i]));
-    if (!(difference <= worst)) worst = difference;
-  }
-  return got.size() == expected.size() && std::isfinite(worst)
-             ? worst / largest
-             : std::numeric_limits<double>::infinity();
 }
 
 }  // namespace resnet::test
