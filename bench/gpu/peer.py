@@ -24,7 +24,7 @@ class Peer:
         self.dtype = dtype if self.cuda else "float32"
         tn.set_precision(self.dtype)
         torch.backends.cudnn.benchmark = True
-        self.model = tn.build(network, self.device, self.dtype)
+        self.model = tn.build(network, self.device, self.dtype, narrow=not self.cuda)
         self.size = size
         shape = (1, 3, 1, 1)
         as_tensor = lambda values: torch.tensor(values, device=self.device).view(shape)  # noqa: E731
@@ -39,20 +39,20 @@ class Peer:
 
     def pixels(self, batch, i=0):
         n = batch * self.size * self.size * 3
-        values = ((torch.arange(i, i + n, dtype=torch.int64) * 2654435761 >> 16) & 255).to(torch.uint8)
+        values = ((torch.arange(i, i + n, dtype=torch.int64, device=self.device) * 2654435761 >> 16) & 255).to(torch.uint8)
         return values.view(batch, self.size, self.size, 3)
 
     @torch.inference_mode()
     def prepare(self, batch, graph=False):
         self.batch = batch
         self.graph = self.graph_input = self.graph_output = None
-        self.inputs = [self.pixels(batch, i).to(self.device) for i in range(2)]
+        self.inputs = [self.pixels(batch, i) for i in range(2)]
         self.turn = 0
         # Loads kernels, and lets cuDNN choose.
         for _ in range(4):
             self.eager()
         tn.synchronize(self.device)
-        host = [self.pixels(batch, i) for i in range(2)]
+        host = [self.pixels(batch, i).cpu() for i in range(2)]
         outputs = [torch.empty(batch, 1000) for _ in range(2)]
         if self.cuda:
             host = [tensor.pin_memory() for tensor in host]

@@ -1,7 +1,7 @@
 // One network in one dtype beside PyTorch: every batch, rounds of all drivers alternating in one stretch of time. Images and
 // logits in the device's memory, and in the host's. Before a batch is timed its logits are compared with PyTorch's.
 import { createRequire } from 'node:module'
-import { DeviceNetwork, openModel } from './ours.mjs'
+import { DeviceNetwork, openModel, pixelsOf } from './ours.mjs'
 import { startPeer } from './peer.mjs'
 import { amount, dry, dtype, mode, network, report } from './step.mjs'
 
@@ -72,7 +72,7 @@ for (const batch of batches) {
   const label = `${network} ${dtype} batch ${batch}, as timed`
   report('accuracy', { suite: 'networks', case: label, error: difference, bound, good: difference <= bound })
 
-  const bytes = Uint8Array.from({ length: batch * size ** 2 * 3 }, (_, i) => (i * 37) & 255)
+  const bytes = pixelsOf(batch, size)
   const x = Tensor.from(bytes, [batch, 3, size, size], { layout: 'nhwc' })
   // A model's lanes take at most `maxBatch` images together: callers' batches must not be joined while one size is timed.
   const host =

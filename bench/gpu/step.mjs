@@ -23,3 +23,12 @@ export const amount = {
 export function report(kind, found) {
   process.stdout.write(`${JSON.stringify({ kind, ...found })}\n`)
 }
+
+/** Ends the step: this machine lacks what it needs. run.mjs lists it as skipped, with the reason. */
+export const unavailableStatus = 69
+export function unavailable(reason) {
+  process.stderr.write(`${reason}\n`)
+  process.exit(unavailableStatus)
+}
+
+export const classes = 1000
