@@ -6,12 +6,12 @@ import { fileURLToPath } from 'node:url'
 import { seenBetween } from './monitor.mjs'
 import { DeviceNetwork } from './ours.mjs'
 import { startPeer } from './peer.mjs'
-import { dry, dtype, mode, report, role, scratch, unavailable } from './step.mjs'
+import { dry, mode, batch as only, report, role, scratch, unavailable } from './step.mjs'
 
 const network = dry ? 'resnet18' : 'resnet50'
 const size = dry ? 32 : 224
-const seconds = dry ? 0.02 : 1
-const batches = dry ? [1] : [1, 32, 256]
+const seconds = dry ? 0.02 : 0.5
+const batches = dry ? [1] : [32, 256]
 
 async function ours(batch) {
   const open = await DeviceNetwork.open(network, { size, dtype: 'float16' })
@@ -27,7 +27,7 @@ async function oursInChild(batch) {
     fileURLToPath(import.meta.url),
     '--role',
     'ours',
-    '--dtype',
+    '--batch',
     String(batch),
     '--mode',
     mode,
@@ -63,7 +63,7 @@ async function peakOf(run) {
 }
 
 if (role === 'ours') {
-  await ours(Number(dtype))
+  await ours(only)
 } else {
   let measured = 0
   for (const batch of batches) {

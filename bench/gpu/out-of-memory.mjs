@@ -86,7 +86,7 @@ const after = await errorOf(model.forward(pixels(large)))
 check('the larger batch once memory is free', after === undefined, described(after))
 await model.dispose()
 
-const own = dry ? 8 : 300
+const own = dry ? 2 : 300
 const limited = await openModel(dry ? 'resnet18' : 'resnet50', 'float16', {
   maxBatch: large,
   autotune: 'off',

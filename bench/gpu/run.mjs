@@ -280,8 +280,9 @@ rmSync(scratch, { recursive: true, force: true })
 
 const summary = summaryOf(results)
 const problems = problemsOf(results)
-console.log(`\n${summary.join('\n')}`)
-if (results.dryRun) console.log('\nA rehearsal over a simulated device: no figure above means anything.')
+// A rehearsal's times are of a simulation: they are not shown, lest they be quoted.
+if (!results.dryRun) console.log(`\n${summary.join('\n')}`)
+else console.log('\nA rehearsal over a simulated device: it shows that the steps run, and no speed.')
 if (problems.length > 0) console.log(`\nMissed or failed:\n  ${problems.join('\n  ')}`)
 console.log(
   `\n${((performance.now() - begun) / 1000).toFixed(0)} s. Written to ${out}: ${Object.values(files)

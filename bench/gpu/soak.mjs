@@ -6,6 +6,8 @@ import { dry, report } from './step.mjs'
 
 const require = createRequire(import.meta.url)
 const { Tensor } = require('../../dist/index.js')
+const { addon } = require('../../dist/native/call.js')
+const { cudaBackend } = require('../../dist/native/plugin.js')
 const { mulberry32 } = require('../../dist/bench/statistics.js')
 
 const seconds = dry ? 2 : 30
@@ -108,6 +110,7 @@ const start = counts.images
 await run(targets, seconds / 3)
 const between = deviceMb(targets)
 await run(targets, seconds / 3)
+const last = deviceMb(targets) - between
 const rate = ((counts.images - start) * 1000) / (performance.now() - begun)
 const growth = resident() - before
 
@@ -125,12 +128,16 @@ report('check', {
     firstWrong ||
     `${counts.calls} calls, ${counts.images} images, ${counts.aborted} aborted, the worst ${worst.toExponential(1)} off`,
 })
-report('check', {
-  name: 'soak: memory of the programs',
-  good: deviceMb(targets) <= between,
-  detail: `${between.toFixed(0)} MB after two thirds, ${deviceMb(targets).toFixed(0)} MB at the end`,
-})
+report('figure', { name: "soak: growth of the programs' memory in the last third", value: last, unit: 'MB' })
 for (const { model, cases } of targets) {
   for (const { device } of cases) device.dispose()
   await model.dispose()
 }
+const { plugin } = await cudaBackend(addon())
+const { programs, lanes, buffers, submissions } = plugin.liveCounts()
+const alive = { programs, lanes, buffers, submissions }
+report('check', {
+  name: 'soak: nothing is left alive',
+  good: Object.values(alive).every((count) => count === 0),
+  detail: JSON.stringify(alive),
+})

@@ -94,7 +94,8 @@ def check_formula(device):
 def build(name, device, dtype="float32", narrow=False):
     """The network in eval mode, channels last, weights by formula."""
     check_formula(device)
-    model = (resnet20(10, 1) if name == "resnet20" else architecture(name, narrow)).eval().to(device)
+    with torch.device(device):  # initialised there, which is quicker, though all of it is overwritten
+        model = (resnet20(10, 1) if name == "resnet20" else architecture(name, narrow)).eval()
     block = block_of(name)
     with torch.no_grad():
         for key, value in model.state_dict().items():

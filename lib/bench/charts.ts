@@ -14,7 +14,7 @@ export interface Chart {
   legend: number
 }
 
-interface Line {
+export interface Line {
   name: string
   points: [number, number][]
 }
@@ -110,7 +110,7 @@ function linesOf(
 /** Pixels that one line of the legend takes. */
 export const legendLine = 21
 
-function lineChart(lines: readonly Line[], x: string, y: string, scale: 'log' | 'value'): ChartOption {
+export function lineChart(lines: readonly Line[], x: string, y: string, scale: 'log' | 'value'): ChartOption {
   return {
     legend: { bottom: 0, left: 60, orient: 'vertical', itemGap: 6 },
     grid: { left: 70, right: 40, top: 30, bottom: 60 + legendLine * lines.length },
