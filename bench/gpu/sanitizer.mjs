@@ -21,10 +21,9 @@ const program = [...onPath, ...places].find((file) => existsSync(file))
 if (program === undefined)
   unavailable('compute-sanitizer is not here: it comes with the CUDA toolkit (CUDA_HOME)')
 
-const foundStatus = 9
-function sanitize(tool, seconds, command, args) {
-  const options = ['--tool', tool, '--error-exitcode', String(foundStatus), '--print-limit', '5']
-  const run = spawnSync(program, [...options, command, ...args], {
+/** Runs a command under a tool; `faults` are those that it counted, undefined where it came to no summary. */
+function sanitize(tool, seconds, command, args, options = []) {
+  const run = spawnSync(program, ['--tool', tool, '--print-limit', '5', ...options, command, ...args], {
     encoding: 'utf8',
     timeout: seconds * 1000,
     killSignal: 'SIGKILL',
@@ -32,24 +31,24 @@ function sanitize(tool, seconds, command, args) {
   })
   const text = `${run.stdout}${run.stderr}`
   process.stderr.write(text.slice(-6000))
-  if (/Device not supported|Failed to initialize|not supported on this/i.test(text)) {
-    unavailable(
-      `compute-sanitizer refuses this machine: ${/.*(not supported|Failed to).*/i.exec(text)[0].trim()}`,
-    )
+  const refused = /.*(Device not supported|Failed to initialize|not supported on this).*/i.exec(text)
+  if (refused) unavailable(`compute-sanitizer refuses this machine: ${refused[0].trim()}`)
+  const counted = /(?:ERROR|RACECHECK) SUMMARY: (\d+) .*/.exec(text)
+  return {
+    status: run.status,
+    summary: counted?.[0],
+    faults: counted === null ? undefined : Number(counted[1]),
+    timedOut: run.error?.code === 'ETIMEDOUT',
   }
-  const summary = /ERROR SUMMARY: .*|RACECHECK SUMMARY: .*/.exec(text)?.[0]
-  const timedOut = run.error?.code === 'ETIMEDOUT'
-  return { status: run.status, summary, timedOut, text }
 }
 
-function check(name, { status, summary, timedOut }) {
-  if (timedOut) report('note', { text: `${name}: stopped by its time, nothing shown` })
-  else
-    report('check', {
-      name,
-      good: status === 0 && summary !== undefined,
-      detail: summary ?? `exit status ${status}`,
-    })
+function check(name, { status, summary, faults, timedOut }) {
+  if (timedOut) return report('note', { text: `${name}: stopped by its time, nothing shown` })
+  report('check', {
+    name,
+    good: status === 0 && faults === 0,
+    detail: summary ?? `exit status ${status}, no summary`,
+  })
 }
 
 const kernels = binaryOf('device_kernels_test')
@@ -58,7 +57,7 @@ if (kernels === undefined) unavailable('device_kernels_test was not built or not
 const planted = sanitize('memcheck', 15, kernels, ['--exact', '--plant'])
 report('check', {
   name: 'memcheck finds a read past the end that is made on purpose',
-  good: planted.status === foundStatus,
+  good: planted.faults > 0,
   detail: planted.summary ?? `exit status ${planted.status}`,
 })
 check(
@@ -73,5 +72,9 @@ check(
   "initcheck, every 61st case of the kernels' table",
   sanitize('initcheck', 15, kernels, ['--exact', '--every', '61']),
 )
+// cuDNN asks the driver for what a device may not have, and expects to be refused.
 const network = [path.join(here, 'one-network.mjs'), '--mode', 'full']
-check('memcheck, resnet18 float16 batch 2, whole', sanitize('memcheck', 40, process.execPath, network))
+check(
+  'memcheck, resnet18 float16 batch 2, whole',
+  sanitize('memcheck', 40, process.execPath, network, ['--report-api-errors', 'no']),
+)
