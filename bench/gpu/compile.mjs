@@ -2,19 +2,20 @@
 // last, with the time that is left, and `--resume` runs those that had none.
 import { DeviceNetwork } from './ours.mjs'
 import { startPeer } from './peer.mjs'
-import { amount, batch, report } from './step.mjs'
+import { amount, batch, dry, report } from './step.mjs'
 
-const network = 'resnet50'
+const network = dry ? 'resnet18' : 'resnet50'
+const size = dry ? 32 : 224
 const dtype = 'float16'
 const driver = 'torch.compile max-autotune'
 
 const peer = startPeer()
-await peer.ask('open', { network, dtype, size: 224 })
+await peer.ask('open', { network, dtype, size })
 await peer.ask('prepare', { batch })
 const { seconds } = await peer.ask('compile')
 report('figure', { name: `torch.compile of ${network} batch ${batch}`, value: seconds, unit: 's' })
 
-const ours = await DeviceNetwork.open(network, { size: 224, dtype })
+const ours = await DeviceNetwork.open(network, { size, dtype })
 const program = await ours.compile(batch)
 await program.prepare()
 const rounds = { ours: [], theirs: [] }

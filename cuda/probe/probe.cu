@@ -243,7 +243,10 @@ class Probe {
       return -1;
     }
     GraphExecutable executable;
-    check(cudaGraphInstantiate(executable.address(), graph, 0), "building the graph");
+    if (cudaGraphInstantiate(executable.address(), graph, 0) != cudaSuccess) {
+      cudaGetLastError();
+      return -1;
+    }
     const int replays = options_.dry ? 2 : 20;
     return 1000 / double(replays) * milliseconds([&] {
              for (int i = 0; i < replays; ++i)
