@@ -129,7 +129,8 @@ export interface PluginCounts {
 }
 
 export type Isa = 'portable' | 'avx2' | 'avx512'
-export type InputView = Float32Array | Uint8Array
+/** Uint16Array: the bits of float16 or bfloat16, whichever the plan's input is. */
+export type InputView = Float32Array | Uint16Array | Uint8Array
 export type OutputView = Float32Array | Int32Array
 /** Bytes [offset, offset + bytes) of a device's memory: whole images, dense. */
 export interface DevicePiece {

@@ -1,6 +1,6 @@
 import type { InputView, OutputView } from '../binding.js'
-import type { Engine, EngineCall, InputKind, Request } from './engine.js'
-import { invalidArgument, ResNetError, unsupported } from './errors.js'
+import type { Engine, EngineCall, Request } from './engine.js'
+import { invalidArgument, ResNetError } from './errors.js'
 import { preprocess } from './image/decode.js'
 import { type ImageLimits, isSharp } from './image/source.js'
 import type { ImageInput, PreprocessedImage, Preprocessing } from './image/types.js'
@@ -161,39 +161,31 @@ function asInput(x: Tensor, { method, engine }: CallRunner) {
           : ''),
     )
   }
-  if (x.dtype === 'int32') {
+  const { dtype } = x
+  if (dtype === 'int32') {
     throw invalidArgument(
       `${method}: expected a tensor of float32, float16, bfloat16 or uint8, received int32`,
     )
   }
-  const dtype: InputKind['dtype'] = x.dtype === 'uint8' ? 'uint8' : 'float32'
-  const elements = channels * height * width
-  const pieceAt = pieces(x, dtype, elements, method, engine)
+  const pieceAt = pieces(x, channels * height * width, method, engine)
   return { pieceAt, images, height, width, dtype, layout: x.layout }
 }
 
 /** Gives the memory of consecutive images of a tensor. */
 function pieces(
   x: Tensor,
-  dtype: InputKind['dtype'],
   elements: number,
   method: string,
   { lease }: Engine,
 ): (from: number, count: number) => InputView | StoredPiece {
   if (x.device === 'cpu') {
-    const data = (dtype === 'uint8' ? x.data : x.toFloat32().data) as InputView
+    const data = x.data as InputView
     return (from, count) => data.subarray(from * elements, (from + count) * elements)
   }
   if (x.device !== lease?.name) {
     throw invalidArgument(
       `${method}: expected a tensor on the CPU${lease === undefined ? '' : ` or on ${lease.name}`}, received one on ` +
         `${x.device}; await tensor.to('cpu') copies it`,
-    )
-  }
-  if (x.dtype !== dtype) {
-    throw unsupported(
-      `${method}: expected a device's tensor of float32 or uint8, received ${x.dtype}; convert it with toFloat32() before ` +
-        'it goes to the device',
     )
   }
   return (from, count) => x.piece(from * elements, count * elements)
