@@ -224,8 +224,11 @@ export interface ImageCall {
   interpolation: 'bilinear' | 'bicubic'
   x: ImageWindow
   y: ImageWindow
-  /** [mean.length, outputHeight, outputWidth]; borrowed like the bytes until the promise settles. */
-  output: Float32Array
+  /**
+   * [mean.length, outputHeight, outputWidth] normalised, or [outputHeight, outputWidth, mean.length] levels as they are;
+   * borrowed like the bytes until the promise settles.
+   */
+  output: Float32Array | Uint8Array
   outputWidth: number
   outputHeight: number
   mean: readonly number[]

@@ -1,7 +1,7 @@
 import type { InputView, OutputView } from '../binding.js'
 import type { Engine, EngineCall, Request } from './engine.js'
 import { invalidArgument, ResNetError } from './errors.js'
-import { preprocess } from './image/decode.js'
+import { type ImageData, preprocess } from './image/decode.js'
 import { type ImageLimits, isSharp } from './image/source.js'
 import type { ImageInput, PreprocessedImage, Preprocessing } from './image/types.js'
 import { native } from './native/call.js'
@@ -260,8 +260,16 @@ async function decodeOne(
   image: ImageInput,
   index: number,
   { preprocessing, autoOrient, jpegScaling, limits, indexed, call, engine }: CallRunner & ImageOptions,
-): Promise<PreprocessedImage> {
-  const options = { signal: call.signal, autoOrient, jpegScaling, limits, ...(indexed ? { index } : {}) }
+): Promise<PreprocessedImage<ImageData>> {
+  const { form } = engine
+  const options = {
+    signal: call.signal,
+    autoOrient,
+    jpegScaling,
+    limits,
+    form,
+    ...(indexed ? { index } : {}),
+  }
   const begun = performance.now()
   const decoded = await preprocess(image, preprocessing, options)
   engine.recorder.decoded(performance.now() - begun)
@@ -284,10 +292,10 @@ interface Group {
   width: number
   /** Positions within the batch. */
   members: number[]
-  pieces: Float32Array[]
+  pieces: ImageData[]
 }
 
-function bySize(decoded: readonly PreprocessedImage[]): Group[] {
+function bySize(decoded: readonly PreprocessedImage<ImageData>[]): Group[] {
   const groups = new Map<string, Group>()
   for (const [member, { data, height, width }] of decoded.entries()) {
     const key = `${height}x${width}`
@@ -305,7 +313,7 @@ async function runGroup(
   { engine, request, call }: CallRunner,
 ): Promise<void> {
   const places = members.map((member) => positions[member] as number)
-  await call.submit(engine.kindOf({ height, width, dtype: 'float32', layout: 'nchw' }, request), {
+  await call.submit(engine.kindOf(engine.imagesOf(height, width), request), {
     images: members.length,
     waitedMs,
     slice: (from, count) => {

@@ -357,8 +357,9 @@ void halves(Backend& backend, cpu::Isa isa) {
       std::vector<float> y(6, NAN), expected(6);
       convertToFloat32(dtype, bits.data(), bits.size(), expected.data());
       const Submission submission{1, {{{bits.data(), 1}}}, {{{y.data(), 1}}}};
-      check(runOnce(*lane.value(), submission).ok() && y == expected,
-            std::string(dtypeName(dtype)) + " input is widened exactly [" + cpu::isaName(isa) + "]");
+      check(
+          runOnce(*lane.value(), submission).ok() && y == expected,
+          std::string(dtypeName(dtype)) + " input is widened exactly [" + cpu::isaName(isa) + "]");
     }
   }
 }

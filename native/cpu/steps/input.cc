@@ -39,25 +39,25 @@ class InputKernel final : public Kernel {
   void run(const Work& work) const noexcept override {
     const View& view = work.view(step_.output);
     const size_t imageBytes = size_t(layout_.h) * layout_.w * layout_.c * dtypeBytes(step_.dtype);
-    forRows(work, layout_.thin ? 1 : layout_.blocks(), layout_.h,
-            [&](int image, int block, int begin, int end) {
-              float* out = view.image(image);
-              zeroHaloRows(layout_, out, block, begin, end);
-              const char* source = imageOf(work.submission->inputs[step_.index],
-                                           work.firstImage + image, imageBytes);
-              switch (step_.dtype) {
-                case DType::kUint8:
-                  return copyRows(reinterpret_cast<const uint8_t*>(source), out, block, begin, end);
-                case DType::kFloat16:
-                  return copyRows(reinterpret_cast<const Float16*>(source), out, block, begin, end);
-                case DType::kBFloat16:
-                  return copyRows(reinterpret_cast<const BFloat16*>(source), out, block, begin,
-                                  end);
-                case DType::kFloat32:
-                case DType::kInt32:  // which no plan has
-                  return copyRows(reinterpret_cast<const float*>(source), out, block, begin, end);
-              }
-            });
+    forRows(
+        work, layout_.thin ? 1 : layout_.blocks(), layout_.h,
+        [&](int image, int block, int begin, int end) {
+          float* out = view.image(image);
+          zeroHaloRows(layout_, out, block, begin, end);
+          const char* source =
+              imageOf(work.submission->inputs[step_.index], work.firstImage + image, imageBytes);
+          switch (step_.dtype) {
+            case DType::kUint8:
+              return copyRows(reinterpret_cast<const uint8_t*>(source), out, block, begin, end);
+            case DType::kFloat16:
+              return copyRows(reinterpret_cast<const Float16*>(source), out, block, begin, end);
+            case DType::kBFloat16:
+              return copyRows(reinterpret_cast<const BFloat16*>(source), out, block, begin, end);
+            case DType::kFloat32:
+            case DType::kInt32:  // which no plan has
+              return copyRows(reinterpret_cast<const float*>(source), out, block, begin, end);
+          }
+        });
   }
 
  private:

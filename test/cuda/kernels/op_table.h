@@ -96,8 +96,8 @@ inline void addLayouts(std::vector<OpCase>& list) {
             const size_t elementBytes = dtypeBytes(from);
             list.push_back(
                 {"input",
-                 title("input", dtype, s, pair) + layout +
-                     " " + dtypeName(from) + (bytes && !normalised ? " as it is" : ""),
+                 title("input", dtype, s, pair) + layout + " " + dtypeName(from) +
+                     (bytes && !normalised ? " as it is" : ""),
                  [=, from = from, normalised = normalised](const Ops& ops, Report& report) {
                    Guarded source(count * elementBytes);
                    for (size_t i = 0; i < count; ++i) {
