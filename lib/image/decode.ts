@@ -1,5 +1,6 @@
 import sharp, { type Metadata, type Sharp, type SharpOptions } from 'sharp'
 import type { Control, ImageCall } from '../../binding.js'
+import type { Signal } from '../abort.js'
 import { invalidArgument, ResNetError } from '../errors.js'
 import { addon, native } from '../native/call.js'
 import { type Extent, type Geometry, planGeometry } from './geometry.js'
@@ -36,7 +37,7 @@ interface Job {
   form: ImageForm
   name: string
   index?: number
-  signal?: AbortSignal
+  signal?: Signal
 }
 
 /** 8-bit pixels as a decoder gives them: rows from the top, interleaved; 1 channel is grey, 3 RGB, 4 CMYK. */

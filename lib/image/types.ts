@@ -1,4 +1,5 @@
 import type { Sharp } from 'sharp'
+import type { Signal } from '../abort.js'
 
 /** Decoded pixels: rows from the top, interleaved, 8 bits a channel (grey, grey + alpha, RGB or RGBA). */
 export interface RawPixels {
@@ -41,7 +42,7 @@ export interface PreprocessedImage<Data = Float32Array> {
 }
 
 export interface PreprocessOptions {
-  signal?: AbortSignal
+  signal?: Signal
   /** Position in the caller's array; a failure's `index`. */
   index?: number
 }
