@@ -147,7 +147,7 @@ function pieceOf({ shape, data }: Output, from: number, count: number): Piece {
 }
 
 /** All of it is the view itself. */
-function part<View extends Float32Array | Int32Array | Uint8Array>(
+function part<View extends InputView | OutputView>(
   view: View,
   from: number,
   to: number,
