@@ -126,6 +126,8 @@ void resnetSimulatedReset() {
   all.cudnnVersion = 92400;
   all.memoryLimit = size_t{8} << 30;
   all.scheduleSeed = 0;
+  all.pace = 1;
+  all.l2Bytes = size_t{50} << 20;
   all.calls = all.failCall = all.works = all.failWork = 0;
   all.failedCall.clear();
   all.pageableCopies = all.violations = 0;
@@ -149,6 +151,14 @@ void resnetSimulatedSetCudnnVersion(size_t version) {
 void resnetSimulatedSetMemoryLimit(size_t bytes) {
   Lock lock(state().mutex);
   state().memoryLimit = bytes;
+}
+void resnetSimulatedSetPace(double times) {
+  Lock lock(state().mutex);
+  state().pace = times;
+}
+void resnetSimulatedSetL2Bytes(size_t bytes) {
+  Lock lock(state().mutex);
+  state().l2Bytes = bytes;
 }
 void resnetSimulatedSetSchedule(uint64_t seed) {
   Lock lock(state().mutex);
