@@ -314,6 +314,8 @@ export interface Binding {
   prepareJpeg(call: JpegCall): Promise<void>
   /** The same of decoded pixels. Rejects: OUT_OF_MEMORY. */
   preparePixels(call: PixelsCall): Promise<void>
+  /** The file of NVIDIA's driver (libcuda.so.1) as the loader finds it, '' where there is none. */
+  nvidiaDriver(): string
   /** Opens a plugin's library. Rejects: UNAVAILABLE, saying why it is none that this addon can use. */
   openPlugin(call: { path: string }): Promise<Plugin>
   /** Reads, folds and packs off the JavaScript thread. Rejects: INVALID_ARGUMENT, MISMATCH, CORRUPT, IO, OUT_OF_MEMORY. */

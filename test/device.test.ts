@@ -164,8 +164,8 @@ describe('choosing', () => {
   })
 
   test('names the one command where a driver waits for the package', () => {
-    expect(whyNone('1.2.3', true)).toMatch(/npm install resnet-cuda-linux-x64@1\.2\.3$/)
-    expect(whyNone('1.2.3', false)).toMatch(/^no NVIDIA driver on this machine/)
+    expect(whyNone('1.2.3', '/dev/nvidiactl')).toMatch(/npm install resnet-cuda-linux-x64@1\.2\.3$/)
+    expect(whyNone('1.2.3', '')).toMatch(/^no NVIDIA driver on this machine/)
   })
 
   test('looks beside the addon, then for the package, and names both', async () => {

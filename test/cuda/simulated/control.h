@@ -6,6 +6,9 @@
 // host functions may not call CUDA; copies to pageable memory are told apart from pinned ones; objects are counted. What is
 // wrong but would pass unseen on a GPU is a violation: printed, counted, and kept as text.
 //
+// A process that does not call these functions is told by its environment: RESNET_SIMULATED_DEVICES (1),
+// RESNET_SIMULATED_DRIVER (13000), RESNET_SIMULATED_CUDNN (92400).
+//
 // All functions may be called from any thread. Reset first: settings and counts are those of the process.
 #pragma once
 
