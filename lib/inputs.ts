@@ -297,7 +297,15 @@ async function decodeOne(
   index: number,
   { preprocessing, autoOrient, jpegScaling, limits, indexed, call, engine }: CallRunner & ImageOptions,
 ): Promise<PreprocessedImage> {
-  const options = { signal: call.signal, autoOrient, jpegScaling, limits, ...(indexed ? { index } : {}) }
+  const { imageLine: line } = engine
+  const options = {
+    signal: call.signal,
+    autoOrient,
+    jpegScaling,
+    limits,
+    line,
+    ...(indexed ? { index } : {}),
+  }
   const begun = performance.now()
   const decoded = await preprocess(image, preprocessing, options)
   engine.recorder.decoded(performance.now() - begun)

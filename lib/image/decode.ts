@@ -22,6 +22,14 @@ export interface DecodeOptions extends PreprocessOptions {
   /** Decode a JPEG that shrinks threefold or more at half its size; default false. See ModelOptions. */
   jpegScaling?: boolean
   limits?: Partial<ImageLimits>
+  /** Whose images are bounded together, and how many are prepared at once; default: all without, as the addon says. */
+  line?: ImageLine | undefined
+}
+
+/** A line of images before the addon's threads; lines have numbers from 1 on. */
+export interface ImageLine {
+  line: number
+  threads: number
 }
 
 interface Job {
@@ -29,6 +37,7 @@ interface Job {
   limits: ImageLimits
   autoOrient: boolean
   jpegScaling: boolean
+  line?: ImageLine
   name: string
   index?: number
   signal?: Signal
@@ -59,13 +68,22 @@ export async function preprocess(
   preset: Preprocessing,
   options: DecodeOptions = {},
 ): Promise<PreprocessedImage> {
-  const { signal, index, autoOrient = false, jpegScaling = false } = options
+  const { signal, index, autoOrient = false, jpegScaling = false, line } = options
   signal?.throwIfAborted()
   checkChannels(preset, options)
   const limits = { ...defaultImageLimits, ...options.limits }
   const source = await readSource(input, { limits, signal, index })
   signal?.throwIfAborted()
-  const job: Job = { preset, limits, autoOrient, jpegScaling, name: describeImage(input), index, signal }
+  const job: Job = {
+    preset,
+    limits,
+    autoOrient,
+    jpegScaling,
+    line,
+    name: describeImage(input),
+    index,
+    signal,
+  }
   if (source.kind === 'encoded') {
     const prepared = await prepareJpeg(source.bytes, input, job)
     if (prepared !== undefined) return prepared
@@ -113,6 +131,7 @@ function imageCall({ width, height }: Extent, geometry: Geometry, job: Job): Ima
     outputHeight: cropped.height,
     mean,
     std,
+    ...job.line,
   }
 }
 
