@@ -14,6 +14,7 @@ import { type Graph, type GraphNode, indicesOf } from './graph/graph.js'
 import { lower } from './graph/lower.js'
 import type { InputStep, MemoryLayout } from './graph/plan.js'
 import type { ImageLine } from './image/decode.js'
+import type { ImageForm } from './image/types.js'
 import { native } from './native/call.js'
 import { holdAll } from './native/storage.js'
 import { type Compiled, compileProgram, ProgramCache, type ProgramMemory } from './programs.js'
@@ -122,6 +123,18 @@ export class Engine {
   get ahead(): number {
     const { lanes, maxBatch, imageThreads } = this.options
     return Math.max(minDecoded, 2 * lanes * maxBatch, lanes * maxBatch + 2 * imageThreads)
+  }
+
+  /** What decoded images are made before they come here: a device normalises them itself, for a quarter of the bytes. */
+  get form(): ImageForm {
+    return this.lease === undefined ? 'float32' : 'uint8'
+  }
+
+  /** What images are in that form. */
+  imagesOf(height: number, width: number): InputKind {
+    return this.form === 'float32'
+      ? { height, width, dtype: 'float32', layout: 'nchw' }
+      : { height, width, dtype: 'uint8', layout: 'nhwc' }
   }
 
   /** What is under way, and what it takes. */

@@ -1,7 +1,7 @@
 import type { InputView, OutputView } from '../binding.js'
-import type { Engine, EngineCall, InputKind, Request } from './engine.js'
-import { invalidArgument, ResNetError, unsupported } from './errors.js'
-import { preprocess } from './image/decode.js'
+import type { Engine, EngineCall, Request } from './engine.js'
+import { invalidArgument, ResNetError } from './errors.js'
+import { type ImageData, preprocess } from './image/decode.js'
 import { type ImageLimits, isSharp } from './image/source.js'
 import type { ImageInput, PreprocessedImage, Preprocessing } from './image/types.js'
 import { native } from './native/call.js'
@@ -147,7 +147,7 @@ function pieceOf({ shape, data }: Output, from: number, count: number): Piece {
 }
 
 /** All of it is the view itself. */
-function part<View extends Float32Array | Int32Array | Uint8Array>(
+function part<View extends InputView | OutputView>(
   view: View,
   from: number,
   to: number,
@@ -189,39 +189,31 @@ function asInput(x: Tensor, { method, engine }: CallRunner) {
           : ''),
     )
   }
-  if (x.dtype === 'int32') {
+  const { dtype } = x
+  if (dtype === 'int32') {
     throw invalidArgument(
       `${method}: expected a tensor of float32, float16, bfloat16 or uint8, received int32`,
     )
   }
-  const dtype: InputKind['dtype'] = x.dtype === 'uint8' ? 'uint8' : 'float32'
-  const elements = channels * height * width
-  const pieceAt = pieces(x, dtype, elements, method, engine)
+  const pieceAt = pieces(x, channels * height * width, method, engine)
   return { pieceAt, images, height, width, dtype, layout: x.layout }
 }
 
 /** Gives the memory of consecutive images of a tensor. */
 function pieces(
   x: Tensor,
-  dtype: InputKind['dtype'],
   elements: number,
   method: string,
   { lease }: Engine,
 ): (from: number, count: number) => InputView | StoredPiece {
   if (x.device === 'cpu') {
-    const data = (dtype === 'uint8' ? x.data : x.toFloat32().data) as InputView
+    const data = x.data as InputView
     return (from, count) => part(data, from * elements, (from + count) * elements)
   }
   if (x.device !== lease?.name) {
     throw invalidArgument(
       `${method}: expected a tensor on the CPU${lease === undefined ? '' : ` or on ${lease.name}`}, received one on ` +
         `${x.device}; await tensor.to('cpu') copies it`,
-    )
-  }
-  if (x.dtype !== dtype) {
-    throw unsupported(
-      `${method}: expected a device's tensor of float32 or uint8, received ${x.dtype}; convert it with toFloat32() before ` +
-        'it goes to the device',
     )
   }
   return (from, count) => x.piece(from * elements, count * elements)
@@ -296,13 +288,14 @@ async function decodeOne(
   image: ImageInput,
   index: number,
   { preprocessing, autoOrient, jpegScaling, limits, indexed, call, engine }: CallRunner & ImageOptions,
-): Promise<PreprocessedImage> {
-  const { imageLine: line } = engine
+): Promise<PreprocessedImage<ImageData>> {
+  const { form, imageLine: line } = engine
   const options = {
     signal: call.signal,
     autoOrient,
     jpegScaling,
     limits,
+    form,
     line,
     ...(indexed ? { index } : {}),
   }
@@ -328,10 +321,10 @@ interface Group {
   width: number
   /** Positions within the batch. */
   members: number[]
-  pieces: Float32Array[]
+  pieces: ImageData[]
 }
 
-function bySize(decoded: readonly PreprocessedImage[]): Group[] {
+function bySize(decoded: readonly PreprocessedImage<ImageData>[]): Group[] {
   const groups = new Map<string, Group>()
   for (const [member, { data, height, width }] of decoded.entries()) {
     const key = `${height}x${width}`
@@ -349,7 +342,7 @@ async function runGroup(
   { engine, request, call }: CallRunner,
 ): Promise<void> {
   const places = members.map((member) => positions[member] as number)
-  await call.submit(engine.kindOf({ height, width, dtype: 'float32', layout: 'nchw' }, request), {
+  await call.submit(engine.kindOf(engine.imagesOf(height, width), request), {
     images: members.length,
     waitedMs,
     slice: (from, count) => {

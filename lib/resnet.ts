@@ -364,7 +364,11 @@ export class ResNet {
     const { signal, batches = [1], method = this.labels.length > 0 ? 'classify' : 'embed' } = values
     const request = this.requestOf(method)
     const { engine } = this
-    const kind = engine.kindOf({ height, width, dtype: 'float32', layout: 'nchw' }, request)
+    const input =
+      method === 'forward'
+        ? ({ height, width, dtype: 'float32', layout: 'nchw' } as const)
+        : engine.imagesOf(height, width)
+    const kind = engine.kindOf(input, request)
     await engine.call({ method: 'warmup', images: 0, priority: 0, signal, inOrder: false }, async (call) => {
       for (const images of batches) await engine.prepare(kind, images, call.signal)
     })

@@ -12,6 +12,8 @@ export interface Chart {
   option: ChartOption
   /** Lines of the legend below. */
   legend: number
+  /** Of a chart that is as high as it has rows. */
+  rows?: number
 }
 
 interface Line {
@@ -21,12 +23,13 @@ interface Line {
 
 /** The charts that the results have data for. */
 export function chartsOf(results: Results): Chart[] {
-  return [throughput(results), latency(results), layers(results)].filter((chart) => chart !== undefined)
+  const charts = [throughput(results), latency(results), breakdown(results), layers(results)]
+  return charts.filter((chart) => chart !== undefined)
 }
 
 function throughput({ trials }: Results): Chart | undefined {
-  const closed = trials.filter(({ load }) => load.kind === 'closed')
-  const lines = linesOf(closed, ({ batch }) => batch, figures['images/s'].of, networkAndThreads)
+  const closed = trials.filter(({ load, http }) => load.kind === 'closed' && http === undefined)
+  const lines = linesOf(closed, ({ batch }) => batch, figures['images/s'].of, subjectOf(closed))
   if (lines.length === 0) return undefined
   return {
     title: 'Throughput against batch',
@@ -37,23 +40,69 @@ function throughput({ trials }: Results): Chart | undefined {
 }
 
 function latency({ trials }: Results): Chart | undefined {
-  const open = trials.filter(({ load }) => load.kind === 'open')
-  const at = (figure: (round: Measured) => number, percentile: string) =>
+  const open = trials.filter(({ load }) => load.kind !== 'closed')
+  const subject = subjectOf(open)
+  const lines = (['p50 ms', 'p99 ms'] as const).flatMap((figure) =>
     linesOf(
       open,
-      ({ load }) => (load.kind === 'open' ? load.share * 100 : 0),
-      figure,
-      (trial) => `${networkAndThreads(trial)}, batches up to ${trial.batch}, ${percentile}`,
-    )
-  const lines = [...at(figures['p50 ms'].of, 'p50'), ...at(figures['p99 ms'].of, 'p99')]
+      (_, rounds) => median(rounds.map(({ offeredPerSecond }) => offeredPerSecond ?? Number.NaN)),
+      figures[figure].of,
+      (trial) =>
+        `${subject(trial)}${trial.http ? '' : `, batches up to ${trial.batch}`}, ${figure.slice(0, 3)}`,
+    ),
+  )
   if (lines.length === 0) return undefined
   return {
     title: 'Latency against load',
     caption:
-      'Single images arriving at random, latency from the intended arrival; the load is a share of what the closed loop ' +
-      'reached. Lower is better.',
+      'Single images that arrive at random (Poisson), latency from the intended arrival; medians of the rounds. Lower is ' +
+      'better; where more arrives than can be done, it grows for as long as it is measured.',
     legend: lines.length,
-    option: lineChart(lines, 'load, % of capacity', 'ms', 'value'),
+    option: lineChart(lines, 'arriving images/s', 'ms', 'value', spread(lines) > manyfold ? 'log' : 'value'),
+  }
+}
+
+/** From here on a linear axis hides the lower lines. */
+const manyfold = 30
+
+function spread(lines: readonly Line[]): number {
+  const values = lines.flatMap(({ points }) => points.map(([, y]) => y)).filter((y) => y > 0)
+  return Math.max(...values) / Math.min(...values)
+}
+
+const stageNames = { queueMs: 'queue', decodeMs: 'decode', computeMs: 'compute', restMs: 'rest' } as const
+
+function breakdown({ trials }: Results): Chart | undefined {
+  const rows = trials.flatMap(({ name, drivers }) =>
+    drivers.flatMap(({ rounds }) => {
+      const known = rounds.flatMap(({ stages }) => stages ?? [])
+      if (known.length === 0) return []
+      const of = (stage: keyof typeof stageNames) => round(median(known.map((stages) => stages[stage])))
+      return [{ name, of }]
+    }),
+  )
+  if (rows.length === 0) return undefined
+  rows.reverse()
+  return {
+    title: 'Where an image spends its time',
+    caption:
+      'Milliseconds from call to result, means of an image by model.stats(), medians of the rounds: waiting for a place in a ' +
+      'batch, reading and decoding, the run of its batch, and the rest (hand-over, results, JavaScript).',
+    legend: 1,
+    rows: rows.length,
+    option: {
+      legend: { bottom: 0 },
+      grid: { left: 12, right: 40, top: 10, bottom: 70, containLabel: true },
+      xAxis: { type: 'value', name: 'ms', nameLocation: 'middle', nameGap: 28 },
+      yAxis: { type: 'category', data: rows.map(({ name }) => name), axisLabel: { fontSize: 11 } },
+      series: (Object.keys(stageNames) as (keyof typeof stageNames)[]).map((stage) => ({
+        type: 'bar',
+        stack: 'stages',
+        name: stageNames[stage],
+        barMaxWidth: 22,
+        data: rows.map(({ of }) => of(stage)),
+      })),
+    },
   }
 }
 
@@ -79,8 +128,24 @@ function layers({ layers: tables = [] }: Results): Chart | undefined {
   }
 }
 
-function networkAndThreads({ network, threads }: TrialResult): string {
-  return `${network.name}, ${threadsText(threads)}`
+/** What tells the lines of a chart apart: the network, and what else is not the same in all trials. */
+function subjectOf(trials: readonly TrialResult[]): (trial: TrialResult) => string {
+  const varies = (of: (trial: TrialResult) => unknown) => new Set(trials.map(of)).size > 1
+  const dtypes = varies(({ dtype }) => dtype)
+  const devices = varies(({ device }) => device)
+  const lanes = varies((trial) => trial.lanes ?? 1)
+  const inputs = varies((trial) => trial.images === undefined)
+  return (trial) => {
+    if (trial.http !== undefined) return trial.name.replace(/ (open|at) .*/, '')
+    return [
+      trial.network.name,
+      ...(dtypes ? [trial.dtype] : []),
+      ...(devices ? [trial.device] : []),
+      threadsText(trial.threads),
+      ...(lanes ? [`${trial.lanes ?? 1} lanes`] : []),
+      ...(inputs && trial.images !== undefined ? ['from images'] : []),
+    ].join(', ')
+  }
 }
 
 export function threadsText(threads: number): string {
@@ -90,7 +155,7 @@ export function threadsText(threads: number): string {
 /** A line per group of trials and driver. */
 function linesOf(
   trials: readonly TrialResult[],
-  x: (trial: TrialResult) => number,
+  x: (trial: TrialResult, rounds: readonly Measured[]) => number,
   y: (round: Measured) => number,
   group: (trial: TrialResult) => string,
 ): Line[] {
@@ -100,7 +165,7 @@ function linesOf(
       if (rounds.length === 0) continue
       const name = `${group(trial)}, ${driver}`
       const line = lines.get(name) ?? { name, points: [] }
-      line.points.push([x(trial), round(median(rounds.map(y)))])
+      line.points.push([round(x(trial, rounds)), round(median(rounds.map(y)))])
       lines.set(name, line)
     }
   }
@@ -110,18 +175,20 @@ function linesOf(
 /** Pixels that one line of the legend takes. */
 export const legendLine = 21
 
-function lineChart(lines: readonly Line[], x: string, y: string, scale: 'log' | 'value'): ChartOption {
+type Scale = 'log' | 'value'
+
+function lineChart(lines: readonly Line[], x: string, y: string, xScale: Scale, yScale: Scale = 'value') {
   return {
     legend: { bottom: 0, left: 60, orient: 'vertical', itemGap: 6 },
-    grid: { left: 70, right: 40, top: 30, bottom: 60 + legendLine * lines.length },
+    grid: { left: 70, right: 40, top: 36, bottom: 60 + legendLine * lines.length },
     xAxis: {
-      type: scale,
-      ...(scale === 'log' ? { logBase: 2 } : {}),
+      type: xScale,
+      ...(xScale === 'log' ? { logBase: 2 } : { min: 0 }),
       name: x,
       nameLocation: 'middle',
       nameGap: 30,
     },
-    yAxis: { type: 'value', name: y, min: 0 },
+    yAxis: { type: yScale, name: y, ...(yScale === 'value' ? { min: 0 } : {}) },
     series: lines.map(({ name, points }) => ({ type: 'line', name, data: points, symbolSize: 7 })),
   }
 }

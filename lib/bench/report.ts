@@ -4,7 +4,7 @@ import { ResNetError } from '../errors.js'
 import { type Chart, chartsOf, legendLine, threadsText } from './charts.js'
 import { figures } from './compare.js'
 import { median } from './statistics.js'
-import type { Results, TrialResult } from './types.js'
+import type { Machine, Results, TrialResult } from './types.js'
 
 /** What of echarts is used here. */
 interface ECharts {
@@ -18,6 +18,9 @@ interface Drawing {
 
 const width = 860
 const height = 420
+/** Of a chart of bars, without them and for each. */
+const barsHeight = 90
+const barHeight = 34
 
 /**
  * One HTML file that needs nothing else: charts as SVG, for light and dark, and every number in tables.
@@ -26,20 +29,35 @@ const height = 420
 export function report(results: Results): string {
   const { machine, date, rounds, seconds } = results
   const echarts = loadECharts()
+  const versions = [
+    ...new Set(
+      results.trials.flatMap(({ drivers }) =>
+        drivers.filter(({ version }) => version !== '').map(({ driver, version }) => `${driver} ${version}`),
+      ),
+    ),
+  ].join(', ')
+  const others = Object.entries(results.otherPeers ?? {})
+    .map(([name, version]) => `${name} (${version})`)
+    .join(', ')
   const charts = chartsOf(results).map((chart) => figure(echarts, chart))
   const facts: [string, string][] = [
     ['processor', `${machine.cpu}, ${machine.available} of ${machine.cpus} CPUs available, ${machine.isa}`],
     ['memory', `${machine.memoryGb} GB`],
     ['system', `${machine.platform}, kernel ${machine.kernel}, Node.js ${machine.node}`],
-    [
-      'clock',
-      machine.clockMhz === undefined ? 'not readable' : `${Math.round(machine.clockMhz)} MHz when it began`,
-    ],
+    ['clock', clockOf(machine)],
+    ...(machine.gpus ?? []).map(
+      ({ name, driver, clockMhz, maxClockMhz, memoryMb, powerLimitWatts }): [string, string] => [
+        'GPU',
+        `${name}, driver ${driver}, ${memoryMb} MB, ${clockMhz} MHz of at most ${maxClockMhz} when it began, ${powerLimitWatts} W`,
+      ],
+    ),
     [
       'measured',
       `${date}; ${rounds} rounds of ${seconds} s, each in a process of its own, drivers interleaved`,
     ],
     ['load before', `${machine.loadBefore.toFixed(2)} runnable processes`],
+    ...(versions === '' ? [] : [['drivers', versions] as [string, string]]),
+    ...(others === '' ? [] : [['not asked for', others] as [string, string]]),
   ]
   return `<!doctype html>
 <html lang="en">
@@ -61,6 +79,16 @@ ${layerTables(results)}
 `
 }
 
+function clockOf({ clockMhz, maxClockMhz, boost, governor }: Machine): string {
+  const parts = [
+    clockMhz === undefined ? 'not readable' : `${Math.round(clockMhz)} MHz when it began`,
+    ...(maxClockMhz === undefined ? [] : [`at most ${Math.round(maxClockMhz)} MHz`]),
+    ...(boost === undefined ? [] : [boost ? 'boost on' : 'boost off']),
+    ...(governor === undefined ? [] : [`governor ${governor}`]),
+  ]
+  return parts.join(', ')
+}
+
 function loadECharts(): ECharts {
   // From the project of the caller first: it is no dependency of this package.
   for (const from of [path.join(process.cwd(), 'package.json'), __filename]) {
@@ -76,14 +104,14 @@ function loadECharts(): ECharts {
   )
 }
 
-function figure(echarts: ECharts, { title, caption, option, legend }: Chart): string {
+function figure(echarts: ECharts, { title, caption, option, legend, rows }: Chart): string {
   const drawn = (['light', 'dark'] as const).map((scheme) => {
     const theme = scheme === 'dark' ? 'dark' : undefined
     const chart = echarts.init(null, theme, {
       renderer: 'svg',
       ssr: true,
       width,
-      height: height + legend * legendLine,
+      height: (rows === undefined ? height : barsHeight + rows * barHeight) + legend * legendLine,
     })
     chart.setOption({ ...option, backgroundColor: 'transparent', animation: false })
     const svg = chart.renderToSVGString()
@@ -95,17 +123,32 @@ function figure(echarts: ECharts, { title, caption, option, legend }: Chart): st
 
 function trialTable(trials: readonly TrialResult[]): string {
   const names = Object.keys(figures) as (keyof typeof figures)[]
-  const rows = trials.flatMap(({ name, drivers }) =>
+  const bounds = trials.some(({ boundPerSecond }) => boundPerSecond !== undefined)
+  const rows = trials.flatMap(({ name, drivers, boundPerSecond }) =>
     drivers.map(({ driver, rounds, error }) => {
+      const columns = names.length + (bounds ? 1 : 0)
+      const share = boundPerSecond === undefined ? undefined : rates(rounds) / boundPerSecond
       const cells =
         error === undefined
-          ? names.map((figure) => cell(rounds.map(figures[figure].of))).join('')
-          : `<td colspan="${names.length}">did not run: ${escaped(error.split('\n').at(-1) ?? '')}</td>`
-      return `<tr><td>${escaped(name)}</td><td>${escaped(driver)}</td>${cells}</tr>`
+          ? names.map((figure) => cell(rounds.map(figures[figure].of))).join('') +
+            (bounds
+              ? `<td class="number">${share === undefined ? '' : `${Math.round(share * 100)} %`}</td>`
+              : '')
+          : `<td colspan="${columns}">did not run: ${escaped(error.split('\n').at(-1) ?? '')}</td>`
+      const unsteady = rounds.filter(({ steady }) => steady === false).length
+      const note = unsteady === 0 ? '' : ` <small>not steady in ${unsteady} of ${rounds.length}</small>`
+      return `<tr><td>${escaped(name)}</td><td>${escaped(driver)}${note}</td>${cells}</tr>`
     }),
   )
-  const head = ['trial', 'driver', ...names].map((name) => `<th>${name}</th>`).join('')
+  const titles = ['trial', 'driver', ...names, ...(bounds ? ['of the bound'] : [])]
+  const head = titles
+    .map((title, column) => `<th${column < 2 ? '' : ' class="number"'}>${title}</th>`)
+    .join('')
   return `<div class="wide"><table><tr>${head}</tr>${rows.join('')}</table></div>`
+}
+
+function rates(rounds: TrialResult['drivers'][number]['rounds']): number {
+  return median(rounds.map(({ imagesPerSecond }) => imagesPerSecond))
 }
 
 function cell(values: readonly number[]): string {

@@ -29,10 +29,13 @@ export interface Preprocessing {
   source: string
 }
 
+/** How a network takes images: 'float32' is normalised, [C, H, W]; 'uint8' levels that its device normalises, [H, W, C]. */
+export type ImageForm = 'float32' | 'uint8'
+
 /** One image, ready for the network. */
-export interface PreprocessedImage {
-  /** [C, H, W], float32. */
-  data: Float32Array
+export interface PreprocessedImage<Data = Float32Array> {
+  /** As the form says. */
+  data: Data
   height: number
   width: number
   channels: number
