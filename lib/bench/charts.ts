@@ -16,7 +16,7 @@ export interface Chart {
   rows?: number
 }
 
-interface Line {
+export interface Line {
   name: string
   points: [number, number][]
 }
@@ -177,7 +177,13 @@ export const legendLine = 21
 
 type Scale = 'log' | 'value'
 
-function lineChart(lines: readonly Line[], x: string, y: string, xScale: Scale, yScale: Scale = 'value') {
+export function lineChart(
+  lines: readonly Line[],
+  x: string,
+  y: string,
+  xScale: Scale,
+  yScale: Scale = 'value',
+): ChartOption {
   return {
     legend: { bottom: 0, left: 60, orient: 'vertical', itemGap: 6 },
     grid: { left: 70, right: 40, top: 36, bottom: 60 + legendLine * lines.length },
