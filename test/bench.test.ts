@@ -347,6 +347,28 @@ test('a file that is none of ours is refused', async () => {
   expect((await refusal(() => readResults(path.join(folder, 'none.json')))).code).toBe('ERR_RESNET_IO')
 })
 
+test('the command compares, tells what else was different, and fails when something is worse', async () => {
+  const [before, after] = ['before.json', 'after.json'].map((file) => path.join(folder, file)) as [
+    string,
+    string,
+  ]
+  const { machine, ...slower } = results([80, 81, 79, 80, 82])
+  writeFileSync(before, JSON.stringify(results([100, 101, 99, 100, 102])))
+  writeFileSync(after, JSON.stringify({ ...slower, machine: { ...machine, isa: 'portable', loadBefore: 7 } }))
+  const cli = path.join(packageRoot, 'dist', 'cli', 'main.js')
+  const run = (...files: string[]) =>
+    promisify(execFile)(process.execPath, [cli, 'bench', 'compare', ...files])
+  const worse = await run(before, after).catch((error) => error)
+  expect(worse.code).toBe(1)
+  expect(worse.stdout).toMatch(/resnet: images\/s +x 0\.800 \(95 % interval 0\.7\d+ to 0\.8\d+\): worse/)
+  expect(worse.stderr).toMatch(/Note: different isa, 'avx2' and 'portable'\./)
+  expect(worse.stderr).toMatch(/other programs ran before the second was measured, load average 7\.0/)
+  expect(await run(before, before)).toEqual({
+    stderr: '',
+    stdout: expect.stringMatching(/no difference shown/),
+  })
+}, 60_000)
+
 test('the command measures in fresh processes and writes what it measured', async () => {
   const output = path.join(folder, 'out.json')
   const html = path.join(folder, 'out.html')
