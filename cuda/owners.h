@@ -62,12 +62,13 @@ class PinnedMemory {
   }
   static Result<PinnedMemory> allocate(size_t bytes) {
     PinnedMemory memory;
-    if (bytes == 0) return memory;
+    // Named in full: nvcc's front end copies where the others move.
+    if (bytes == 0) return Result<PinnedMemory>(std::move(memory));
     RESNET_RETURN_IF_CUDA(
         cudaHostAlloc(reinterpret_cast<void**>(&memory.data_), bytes, cudaHostAllocDefault),
         "page-locking " + std::to_string(bytes) + " bytes of host memory for transfers");
     memory.bytes_ = bytes;
-    return memory;
+    return Result<PinnedMemory>(std::move(memory));
   }
   std::byte* data() const { return data_; }
   size_t bytes() const { return bytes_; }

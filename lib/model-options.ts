@@ -34,7 +34,7 @@ export interface WarmupOptions {
   width: number
   /** Batch sizes, up to maxBatch. Default [1]. */
   batches?: readonly number[]
-  /** What will be called. Default 'classify', without a head 'embed'. */
+  /** What will be called: 'forward' with a float32 tensor of layout 'nchw', the others with images. Default 'classify', without a head 'embed'. */
   method?: 'classify' | 'forward' | 'embed'
 }
 

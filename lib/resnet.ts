@@ -1,4 +1,5 @@
 import type { Binding, Checkpoint, ExplainRow, Isa, Weights } from '../binding.js'
+import type { Signal } from './abort.js'
 import { parametersOf } from './architecture/build.js'
 import { architectureNamed } from './architecture/families.js'
 import { type Architecture, type ArchitectureOptions, defineArchitecture } from './architecture/spec.js'
@@ -23,7 +24,6 @@ import {
   type ClassifyOptions,
   type ClassifyStreamOptions,
   type CreateOptions,
-  type callTable,
   classifyStreamTable,
   classifyTable,
   createTable,
@@ -59,6 +59,12 @@ export interface Prediction {
 
 /** An image, a list of them, or a tensor [N, C, H, W] (float32 as the network takes it, or uint8 pixels). */
 export type Images = ImageInput | readonly ImageInput[] | Tensor
+
+/** The options that every call has, and a signal of the library's own. */
+interface CallValues {
+  signal?: Signal | undefined
+  priority: number
+}
 
 /** What a model is made of, once its options are read. */
 interface ModelParts {
@@ -232,19 +238,7 @@ export class ResNet {
   classify(images: readonly ImageInput[] | Tensor, options?: ClassifyOptions): Promise<Prediction[][]>
   classify(image: ImageInput, options?: ClassifyOptions): Promise<Prediction[]>
   async classify(images: Images, options?: ClassifyOptions): Promise<Prediction[] | Prediction[][]> {
-    const { topK, ...call } = option.readOptions('classify', classifyTable, options)
-    const k = Math.min(topK, Math.max(1, this.labels.length))
-    const [scores, indices] = await this.run('classify', images, this.engine.likeliest(k), call)
-    const lists = Array.from({ length: (scores as Output).images }, (_, image) =>
-      Array.from({ length: k }, (_, rank) => {
-        const index = (indices as HostOutput).data[image * k + rank] as number
-        return {
-          label: this.labels[index] as string,
-          index,
-          score: (scores as HostOutput).data[image * k + rank] as number,
-        }
-      }),
-    )
+    const lists = await this.classified(images, option.readOptions('classify', classifyTable, options))
     return Array.isArray(images) || images instanceof Tensor ? lists : (lists[0] as Prediction[])
   }
 
@@ -302,9 +296,10 @@ export class ResNet {
     return streamed(
       this.checkSource('classifyStream', images),
       this.streaming(values),
-      async (image, signal) => ({
-        predictions: await this.classify(image, { topK, priority, signal }),
-      }),
+      async (image, signal) => {
+        const [predictions] = await this.classified(image, { topK, priority, signal })
+        return { predictions: predictions as Prediction[] }
+      },
     )
   }
 
@@ -323,9 +318,10 @@ export class ResNet {
     return streamed(
       this.checkSource('embedStream', images),
       this.streaming(values),
-      async (image, signal) => ({
-        embedding: await this.embed(image, { priority, signal }),
-      }),
+      async (image, signal) => {
+        const [pooled] = await this.run('embed', image, this.engine.pooled(), { priority, signal })
+        return { embedding: asVectors(pooled as Output) }
+      },
     )
   }
 
@@ -367,7 +363,11 @@ export class ResNet {
     const { signal, batches = [1], method = this.labels.length > 0 ? 'classify' : 'embed' } = values
     const request = this.requestOf(method)
     const { engine } = this
-    const kind = engine.kindOf({ height, width, dtype: 'float32', layout: 'nchw' }, request)
+    const input =
+      method === 'forward'
+        ? ({ height, width, dtype: 'float32', layout: 'nchw' } as const)
+        : engine.imagesOf(height, width)
+    const kind = engine.kindOf(input, request)
     await engine.call({ method: 'warmup', images: 0, priority: 0, signal, inOrder: false }, async (call) => {
       for (const images of batches) await engine.prepare(kind, images, call.signal)
     })
@@ -446,12 +446,31 @@ export class ResNet {
     return this.engine.likeliest(Math.min(classifyTable.topK.fallback, Math.max(1, this.labels.length)))
   }
 
+  /** The predictions of each image. */
+  private async classified(
+    images: Images,
+    { topK, ...call }: CallValues & { topK: number },
+  ): Promise<Prediction[][]> {
+    const k = Math.min(topK, Math.max(1, this.labels.length))
+    const [scores, indices] = await this.run('classify', images, this.engine.likeliest(k), call)
+    return Array.from({ length: (scores as Output).images }, (_, image) =>
+      Array.from({ length: k }, (_, rank) => {
+        const index = (indices as HostOutput).data[image * k + rank] as number
+        return {
+          label: this.labels[index] as string,
+          index,
+          score: (scores as HostOutput).data[image * k + rank] as number,
+        }
+      }),
+    )
+  }
+
   /** One call; gives the outputs of all its images together. */
   private run(
     method: string,
     images: Images,
     request: Request,
-    { signal, priority, output = 'host' }: option.Values<typeof callTable> & { output?: 'host' | 'device' },
+    { signal, priority, output = 'host' }: CallValues & { output?: 'host' | 'device' },
   ): Promise<Output[]> {
     const { engine, preprocessing } = this
     const runner = (call: EngineCall): CallRunner => ({ method, engine, request, call, output })

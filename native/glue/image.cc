@@ -77,17 +77,31 @@ ImageCall readImageCall(Arguments& call) {
                 std::to_string(preset.mean.size()) + " and " + std::to_string(preset.std.size()));
   }
   const Napi::Value output = call.value("output");
-  if (!output.IsEmpty()) read.output = call.view(output, "output", napi_float32_array);
+  if (!output.IsEmpty()) {
+    const bool levels =
+        output.IsTypedArray() && output.As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array;
+    read.output = call.view(output, "output", levels ? napi_uint8_array : napi_float32_array);
+  }
   read.control = call.control();
   return read;
 }
 
-// Where the result goes; its size is checked. No JavaScript runs after this.
-Result<float*> outputOf(const ImageCall& call) {
+// Where the result goes: normalised planes or levels, whichever is not null.
+struct Output {
+  float* planes = nullptr;
+  uint8_t* levels = nullptr;
+};
+
+// Its size is checked. No JavaScript runs after this.
+Result<Output> outputOf(const ImageCall& call) {
   const Span span = spanOf(call.output);
   const size_t expected =
       size_t(call.preset.width) * size_t(call.preset.height) * call.preset.mean.size();
-  if (span.elements == expected) return static_cast<float*>(span.data);
+  if (span.elements == expected) {
+    return call.output.TypedArrayType() == napi_uint8_array
+               ? Output{nullptr, static_cast<uint8_t*>(span.data)}
+               : Output{static_cast<float*>(span.data), nullptr};
+  }
   return Status::error(Code::kInvalidArgument, "'output' must have " + std::to_string(expected) +
                                                    " elements, got " +
                                                    std::to_string(span.elements));
@@ -97,14 +111,14 @@ Result<float*> outputOf(const ImageCall& call) {
 struct Means {
   cpu::Isa isa;
   int threads;
-  float* output;
+  Output output;
 };
 Result<Means> meansOf(const ImageCall& call) {
   const Result<cpu::Isa> isa = cpu::chooseIsa("");
   if (!isa.ok()) return isa.status();
   const Result<int> threads = image::threadCount();
   if (!threads.ok()) return threads.status();
-  const Result<float*> output = outputOf(call);
+  const Result<Output> output = outputOf(call);
   if (!output.ok()) return output.status();
   return Means{isa.value(), threads.value(), output.value()};
 }
@@ -118,10 +132,12 @@ Napi::Object holding(Napi::Env env, const Napi::TypedArray& from, const Napi::Ty
 
 // Colours, size and window of what was decoded; into the output.
 Result<Nothing> finish(const image::Resize& resize, const image::PixelView& decoded, int planes,
-                       float* output, const Control& control) {
+                       const Output& output, const Control& control) {
   if (control.stop()) return Status::aborted();
   const auto converted = image::convertColours(decoded, resize.needed(), planes);
-  RESNET_RETURN_IF_ERROR(resize.run(converted ? converted->view() : decoded, output, control));
+  const image::PixelView source = converted ? converted->view() : decoded;
+  RESNET_RETURN_IF_ERROR(output.levels != nullptr ? resize.runLevels(source, output.levels, control)
+                                                  : resize.run(source, output.planes, control));
   return Nothing{};
 }
 
