@@ -2,7 +2,7 @@ import { createRequire } from 'node:module'
 import path from 'node:path'
 import { ResNetError } from '../errors.js'
 import { type Chart, chartsOf, legendLine, threadsText } from './charts.js'
-import { figures } from './compare.js'
+import { type Figure, figures } from './compare.js'
 import { median } from './statistics.js'
 import type { Machine, Results, TrialResult } from './types.js'
 
@@ -16,7 +16,7 @@ interface Drawing {
   dispose(): void
 }
 
-const width = 860
+const width = 960
 const height = 420
 /** Of a chart of bars, without them and for each. */
 const barsHeight = 90
@@ -53,7 +53,7 @@ export function report(results: Results): string {
     ),
     [
       'measured',
-      `${date}; ${rounds} rounds of ${seconds} s, each in a process of its own, drivers interleaved`,
+      `${date}; ${rounds === 1 ? '1 round' : `${rounds} rounds`} of ${seconds} s, each in a process of its own, drivers interleaved`,
     ],
     ['load before', `${machine.loadBefore.toFixed(2)} runnable processes`],
     ...(versions === '' ? [] : [['drivers', versions] as [string, string]]),
@@ -65,7 +65,7 @@ export function report(results: Results): string {
     facts,
     body: `${charts.join('\n')}
 <h2>All figures</h2>
-<p>Medians of the rounds, lowest and highest in small print.</p>
+<p>Medians of the rounds, lowest and highest below them; – where it cannot be read.</p>
 ${trialTable(results.trials)}
 ${limitTable(results)}
 ${layerTables(results)}`,
@@ -142,30 +142,32 @@ export function figure(echarts: ECharts, { title, caption, option, legend, rows 
   return `<h2>${escaped(title)}</h2>\n<figure>${drawn.join('')}<figcaption>${escaped(caption)}</figcaption></figure>`
 }
 
+/** A group of rows for every trial, a row for every driver. */
 function trialTable(trials: readonly TrialResult[]): string {
-  const names = Object.keys(figures) as (keyof typeof figures)[]
+  const names = Object.keys(figures) as Figure[]
   const bounds = trials.some(({ boundPerSecond }) => boundPerSecond !== undefined)
-  const rows = trials.flatMap(({ name, drivers, boundPerSecond }) =>
-    drivers.map(({ driver, rounds, error }) => {
-      const columns = names.length + (bounds ? 1 : 0)
-      const share = boundPerSecond === undefined ? undefined : rates(rounds) / boundPerSecond
+  const titles = ['', ...names, ...(bounds ? ['of the bound'] : [])]
+  const head = titles.map((title) => `<th class="number">${title}</th>`).join('')
+  const rows = trials.flatMap(({ name, drivers, boundPerSecond }) => [
+    `<tr class="group"><th colspan="${titles.length}">${escaped(name)}</th></tr>`,
+    ...drivers.map(({ driver, rounds, error }) => {
+      const unsteady = rounds.filter(({ steady }) => steady === false).length
+      const note = unsteady === 0 ? '' : `<small>not steady in ${unsteady} of ${rounds.length}</small>`
       const cells =
         error === undefined
-          ? names.map((figure) => cell(rounds.map(figures[figure].of))).join('') +
-            (bounds
-              ? `<td class="number">${share === undefined ? '' : `${Math.round(share * 100)} %`}</td>`
-              : '')
-          : `<td colspan="${columns}">did not run: ${escaped(error.split('\n').at(-1) ?? '')}</td>`
-      const unsteady = rounds.filter(({ steady }) => steady === false).length
-      const note = unsteady === 0 ? '' : ` <small>not steady in ${unsteady} of ${rounds.length}</small>`
-      return `<tr><td>${escaped(name)}</td><td>${escaped(driver)}${note}</td>${cells}</tr>`
+          ? [
+              ...names.map((figure) => cell(rounds.map(figures[figure].of))),
+              ...(bounds ? [share(rates(rounds), boundPerSecond)] : []),
+            ].join('')
+          : `<td colspan="${titles.length - 1}">did not run: ${escaped(error.split('\n').at(-1) ?? '')}</td>`
+      return `<tr><td class="driver">${escaped(driver)}${note}</td>${cells}</tr>`
     }),
-  )
-  const titles = ['trial', 'driver', ...names, ...(bounds ? ['of the bound'] : [])]
-  const head = titles
-    .map((title, column) => `<th${column < 2 ? '' : ' class="number"'}>${title}</th>`)
-    .join('')
+  ])
   return `<div class="wide"><table><tr>${head}</tr>${rows.join('')}</table></div>`
+}
+
+function share(rate: number, bound: number | undefined): string {
+  return `<td class="number">${bound === undefined ? '' : `${Math.round((rate / bound) * 100)} %`}</td>`
 }
 
 function rates(rounds: TrialResult['drivers'][number]['rounds']): number {
@@ -173,8 +175,9 @@ function rates(rounds: TrialResult['drivers'][number]['rounds']): number {
 }
 
 function cell(values: readonly number[]): string {
+  if (!values.every(Number.isFinite)) return '<td class="number">–</td>'
   const spread = `${number(Math.min(...values))}–${number(Math.max(...values))}`
-  return `<td class="number">${number(median(values))} <small>${spread}</small></td>`
+  return `<td class="number">${number(median(values))}<small>${spread}</small></td>`
 }
 
 function limitTable({ limits = [] }: Results): string {
@@ -220,13 +223,16 @@ const style = `
 :root { color-scheme: light dark; --text: #1c1e21; --soft: #5b6068; --line: #d9dce1; --ground: #fff }
 @media (prefers-color-scheme: dark) { :root { --text: #e6e8eb; --soft: #9aa1ab; --line: #3a3f47; --ground: #17191c } }
 body { margin: 0; font: 15px/1.5 system-ui, sans-serif; color: var(--text); background: var(--ground) }
-main { max-width: 900px; margin: 0 auto; padding: 24px 20px 60px }
+main { max-width: 1000px; margin: 0 auto; padding: 24px 20px 60px }
 h1 { font-size: 24px } h2 { font-size: 18px; margin-top: 40px }
 figure { margin: 0 } figcaption, small { color: var(--soft) }
 svg { max-width: 100%; height: auto }
 .dark { display: none }
 @media (prefers-color-scheme: dark) { .dark { display: block } .light { display: none } }
+small { display: block; white-space: nowrap }
 .wide { overflow-x: auto }
+.group th { padding-top: 18px }
+.driver { padding-left: 12px; white-space: nowrap }
 table { border-collapse: collapse; font-size: 13px }
 th, td { text-align: left; padding: 4px 10px 4px 0; border-bottom: 1px solid var(--line); vertical-align: top }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }

@@ -4,7 +4,7 @@ import { findPeers, type PeerName, peerNames, requirePeers } from '../bench/peer
 import { report } from '../bench/report.js'
 import { readResults, withoutFolders, writeWhole } from '../bench/results.js'
 import { nameOf, runTrials } from '../bench/run.js'
-import type { LayerTable, Limit, Trial, TrialResult } from '../bench/types.js'
+import type { LayerTable, Limit, Results, Trial, TrialResult } from '../bench/types.js'
 import { addon, native } from '../native/call.js'
 import { layersText, limitsText, tableOf } from './bench-table.js'
 import { trialsOf } from './bench-trials.js'
@@ -148,11 +148,26 @@ export async function benchCompare(a: string, b: string, { json }: { json?: bool
     complain(`resnet: '${a}' and '${b}' have no trial in common.`)
     return exitCode.usage
   }
-  if (before.machine.cpu !== after.machine.cpu) {
-    complain(`Note: different processors, '${before.machine.cpu}' and '${after.machine.cpu}'.`)
-  }
+  for (const note of differences(before, after)) complain(`Note: ${note}.`)
   await print(json ? rows.map((row) => `${JSON.stringify(row)}\n`).join('') : rows.map(lineOf).join(''))
   return rows.some(({ verdict }) => verdict === 'worse') ? exitCode.someFailed : exitCode.ok
+}
+
+const compared = ['cpu', 'available', 'isa', 'governor', 'kernel', 'node'] as const
+
+/** What else than the code may have made a difference. */
+function differences(before: Results, after: Results): string[] {
+  const notes = compared
+    .filter((key) => before.machine[key] !== after.machine[key])
+    .map((key) => `different ${key}, '${before.machine[key] ?? ''}' and '${after.machine[key] ?? ''}'`)
+  for (const [name, { machine }] of Object.entries({ first: before, second: after })) {
+    if (machine.loadBefore > machine.available / 2) {
+      notes.push(
+        `other programs ran before the ${name} was measured, load average ${machine.loadBefore.toFixed(1)}`,
+      )
+    }
+  }
+  return notes
 }
 
 function lineOf({ trial, driver, figure, ratio, low, high, verdict }: Comparison): string {
