@@ -129,7 +129,8 @@ export interface PluginCounts {
 }
 
 export type Isa = 'portable' | 'avx2' | 'avx512'
-export type InputView = Float32Array | Uint8Array
+/** Uint16Array: the bits of float16 or bfloat16, whichever the plan's input is. */
+export type InputView = Float32Array | Uint16Array | Uint8Array
 export type OutputView = Float32Array | Int32Array
 /** Bytes [offset, offset + bytes) of a device's memory: whole images, dense. */
 export interface DevicePiece {
@@ -223,12 +224,18 @@ export interface ImageCall {
   interpolation: 'bilinear' | 'bicubic'
   x: ImageWindow
   y: ImageWindow
-  /** [mean.length, outputHeight, outputWidth]; borrowed like the bytes until the promise settles. */
-  output: Float32Array
+  /**
+   * [mean.length, outputHeight, outputWidth] normalised, or [outputHeight, outputWidth, mean.length] levels as they are;
+   * borrowed like the bytes until the promise settles.
+   */
+  output: Float32Array | Uint8Array
   outputWidth: number
   outputHeight: number
   mean: readonly number[]
   std: readonly number[]
+  /** At most `threads` images of one line, which is a number from 1 on, are prepared at once. Absent: line 1, and as CpuInfo says. */
+  line?: number
+  threads?: number
   control?: Control
 }
 export interface JpegCall extends ImageCall {
@@ -252,7 +259,7 @@ export interface CpuInfo {
   /** Default thread count, and where it comes from ('affinity 2, cgroup quota 1.5'). */
   threads: number
   threadsFrom: string
-  /** Images prepared at once: RESNET_IMAGE_THREADS, else `threads`; 0 when that variable is no number. */
+  /** Images prepared at once where a call does not say: RESNET_IMAGE_THREADS, else `threads`; 0 when that variable is no number. */
   imageThreads: number
   l2Bytes: number
   l3Bytes: number
@@ -310,6 +317,8 @@ export interface Binding {
   prepareJpeg(call: JpegCall): Promise<void>
   /** The same of decoded pixels. Rejects: OUT_OF_MEMORY. */
   preparePixels(call: PixelsCall): Promise<void>
+  /** The file of NVIDIA's driver (libcuda.so.1) as the loader finds it, '' where there is none. */
+  nvidiaDriver(): string
   /** Opens a plugin's library. Rejects: UNAVAILABLE, saying why it is none that this addon can use. */
   openPlugin(call: { path: string }): Promise<Plugin>
   /** Reads, folds and packs off the JavaScript thread. Rejects: INVALID_ARGUMENT, MISMATCH, CORRUPT, IO, OUT_OF_MEMORY. */

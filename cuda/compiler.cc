@@ -201,9 +201,8 @@ Result<Compiler::Engine> Compiler::engineFor(const ConvolutionShape& shape) {
   chosen.engine = choice.value().engine;
   chosen.choice.milliseconds = choice.value().milliseconds;
   chosen.choice.refused = std::move(choice.value().refused);
-  chosen.choice.implementation = "cudnn " + chosen.engine->name() + " (" +
-                                 timeText(choice.value()) + ", " +
-                                 bytesText(chosen.engine->workspaceBytes()) + ")";
+  chosen.choice.implementation = "cudnn " + choice.value().name + " (" + timeText(choice.value()) +
+                                 ", " + bytesText(chosen.engine->workspaceBytes()) + ")";
   distinct_.push_back(chosen);
   return chosen;
 }

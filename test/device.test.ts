@@ -74,7 +74,7 @@ describe('choosing', () => {
       expect([model.device, model.dtype]).toEqual(['cpu', 'float32'])
       const [cuda, cpu] = model.explainDevice().considered
       expect(cuda).toMatchObject({ device: 'cuda', chosen: false })
-      expect(cuda?.reason).toMatch(/it speaks version 42 of the plugin interface \(package 9\.9\.9\)/)
+      expect(cuda?.reason).toMatch(/it speaks version 43 of the plugin interface \(package 9\.9\.9\)/)
       expect(cpu).toMatchObject({ device: 'cpu', chosen: true })
     })
   })
@@ -83,7 +83,7 @@ describe('choosing', () => {
     [
       'another version',
       built('resnet_foreign_plugin_1'),
-      /speaks version 42 .* install the plugin of the same/,
+      /speaks version 43 .* install the plugin of the same/,
     ],
     ['a short table', built('resnet_foreign_plugin_2'), /its table has 64 bytes/],
     ['no table', built('resnet_foreign_plugin_3'), /gives no table/],
@@ -164,8 +164,8 @@ describe('choosing', () => {
   })
 
   test('names the one command where a driver waits for the package', () => {
-    expect(whyNone('1.2.3', true)).toMatch(/npm install resnet-cuda-linux-x64@1\.2\.3$/)
-    expect(whyNone('1.2.3', false)).toMatch(/^no NVIDIA driver on this machine/)
+    expect(whyNone('1.2.3', '/dev/nvidiactl')).toMatch(/npm install resnet-cuda-linux-x64@1\.2\.3$/)
+    expect(whyNone('1.2.3', '')).toMatch(/^no NVIDIA driver on this machine/)
   })
 
   test('looks beside the addon, then for the package, and names both', async () => {
@@ -238,13 +238,24 @@ describe('tensors on a device', () => {
     expect(await logitsOn(options, there)).toEqual(await logitsOn({ device: 'cpu' }, pixels))
   })
 
-  test('are refused by networks elsewhere, and in half precision', async () => {
+  test('of half precision go into networks as they are', async () => {
+    // 0.5, -1.5 and 3: exact in both.
+    const bits = { float16: [0x3800, 0xbe00, 0x4200], bfloat16: [0x3f00, 0xbfc0, 0x4040] } as const
+    for (const dtype of ['float16', 'bfloat16'] as const) {
+      const data = Uint16Array.from({ length: 3 * 9 * 7 }, (_, i) => bits[dtype][i % 3] as number)
+      const half = Tensor.from(data, [1, 3, 9, 7], { dtype })
+      const expected = await logitsOn({ device: 'cpu' }, half.toFloat32())
+      expect(await logitsOn({ device: 'cpu' }, half)).toEqual(expected)
+      using there = await half.to('cuda')
+      expect(await logitsOn({ device: 'cuda', dtype: 'float32' }, there)).toEqual(expected)
+    }
+  })
+
+  test('are refused by networks elsewhere', async () => {
     using there = await x.to('cuda')
     const other = await refusal(() => logitsOn({ device: 'cuda:1' }, there))
     expect(other.message).toMatch(/expected a tensor on the CPU or on cuda:1, received one on cuda:0/)
     expect((await refusal(() => logitsOn({ device: 'cpu' }, there))).code).toBe('ERR_RESNET_INVALID_ARGUMENT')
-    using half = await Tensor.from(new Uint16Array(3 * 9 * 7), [1, 3, 9, 7], { dtype: 'float16' }).to('cuda')
-    expect((await refusal(() => logitsOn({ device: 'cuda' }, half))).code).toBe('ERR_RESNET_UNSUPPORTED')
   })
 
   test('are what calls leave there when asked', async () => {

@@ -9,8 +9,8 @@
 
 namespace resnet::cuda {
 
-// Caller's memory (float32, or uint8 pixels normalised as (x / 255 - mean) / std), NCHW or NHWC and
-// dense, to a value. mean and std: device memory, c floats; null for float32 input.
+// Caller's memory (float32, float16, bfloat16, or uint8 pixels normalised as (x / 255 - mean) / std),
+// NCHW or NHWC and dense, to a value. mean and std: device memory, c floats; null unless uint8.
 struct InputArguments {
   const void* source = nullptr;
   DType sourceType = DType::kFloat32;

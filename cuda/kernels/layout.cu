@@ -1,4 +1,4 @@
-// input:  the caller's dense [N,C,H,W] or [N,H,W,C], float32 or uint8, to a value [N,H,W,C] NHWC with
+// input:  the caller's dense [N,C,H,W] or [N,H,W,C], a float type or uint8, to a value [N,H,W,C] NHWC with
 //         pitch; uint8 becomes (x / 255 - mean[c]) / std[c], in float32, rounded once.
 // output: a value to the caller's dense float32; int32 is copied as it is.
 // A thread takes V channels of one pixel. Neighbouring threads take neighbouring pixels where the
@@ -108,6 +108,10 @@ cudaError_t input(const InputArguments& arguments, cudaStream_t stream) {
   switch (arguments.sourceType) {
     case DType::kFloat32:
       return inputOf<float>(arguments, stream);
+    case DType::kFloat16:
+      return inputOf<__half>(arguments, stream);
+    case DType::kBFloat16:
+      return inputOf<__nv_bfloat16>(arguments, stream);
     case DType::kUint8:
       return inputOf<uint8_t>(arguments, stream);
     default:

@@ -128,11 +128,14 @@ async function examineCuda(binding: Binding): Promise<Cuda> {
   return found.available ? { ...found, selfTest: await testSelf('cuda') } : found
 }
 
-/** A machine without a GPU is well; a backend that was asked for, or a GPU that computes wrongly, is not. */
-function cudaProblems({ reason, selfTest }: Cuda): string[] {
+/**
+ * A machine without a GPU is well. One with a backend that was asked for, or that is there together with a driver, and cannot
+ * be used is not, nor is a GPU that computes wrongly.
+ */
+function cudaProblems({ reason, backend, driver, selfTest }: Cuda): string[] {
   const wish = process.env.RESNET_CUDA_PLUGIN
-  if (reason !== '')
-    return wish ? [`RESNET_CUDA_PLUGIN asks for '${wish}', which does not work: ${reason}`] : []
+  if (reason !== '' && wish) return [`RESNET_CUDA_PLUGIN asks for '${wish}', which does not work: ${reason}`]
+  if (reason !== '') return backend !== '' && driver !== '' ? [`CUDA cannot be used: ${reason}`] : []
   return selfTest === undefined || selfTest.ok ? [] : [selfTestProblem('CUDA', selfTest)]
 }
 

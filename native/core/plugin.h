@@ -24,7 +24,7 @@ extern "C" {
 
 /* Counts up with every change of this file that moves or retypes a field, and with every change of the plan's text
  * or of the codes of core/status.h. Fields added at the end of the table need none: `size` tells. */
-#define RESNET_PLUGIN_ABI 1
+#define RESNET_PLUGIN_ABI 2
 
 /* Codes are the numbers of resnet::Code; a test holds them together. */
 typedef int32_t ResnetCode;

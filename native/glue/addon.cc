@@ -33,6 +33,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
       exported("openJpegLibrary", throwing<openJpegLibrary>),
       exported("prepareJpeg", rejecting<prepareJpeg>),
       exported("preparePixels", rejecting<preparePixels>),
+      exported("nvidiaDriver", throwing<nvidiaDriver>),
       exported("openPlugin", rejecting<openPlugin>),
       exported("compile", rejecting<compile>),
   };

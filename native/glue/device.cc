@@ -1,5 +1,6 @@
 #include <utility>
 
+#include "core/driver.h"
 #include "glue/arguments.h"
 #include "glue/boxes.h"
 #include "glue/functions.h"
@@ -150,7 +151,7 @@ Result<Napi::Value> copy(const Napi::CallbackInfo& info, const char* function, c
                               RESNET_RETURN_IF_ERROR(transfer(*memory, span));
                               return Nothing{};
                             },
-                            undefined, {0, view});
+                            undefined, {{}, view});
 }
 
 Result<Napi::Value> upload(const Napi::CallbackInfo& info) {
@@ -190,6 +191,10 @@ std::vector<napi_property_descriptor> DeviceBox::methods() {
 std::vector<napi_property_descriptor> DeviceMemoryBox::methods() {
   return {method("upload", rejecting<upload>), method("download", rejecting<download>),
           method("dispose", throwing<dispose<DeviceMemoryBox>>)};
+}
+
+Result<Napi::Value> nvidiaDriver(const Napi::CallbackInfo& info) {
+  return Napi::String::New(info.Env(), nvidiaDriverFile());
 }
 
 Result<Napi::Value> openPlugin(const Napi::CallbackInfo& info) {

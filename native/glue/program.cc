@@ -13,19 +13,33 @@ constexpr int kMaxThreads = 1024;
 
 size_t elementsOf(const ValueInfo& value) { return size_t(value.h) * value.w * value.c; }
 
+// The view that holds elements of a dtype; of half precision their bits.
+napi_typedarray_type viewOf(DType dtype) {
+  switch (dtype) {
+    case DType::kFloat32:
+      return napi_float32_array;
+    case DType::kFloat16:
+    case DType::kBFloat16:
+      return napi_uint16_array;
+    case DType::kUint8:
+      return napi_uint8_array;
+    case DType::kInt32:
+      return napi_int32_array;
+  }
+  return napi_float32_array;
+}
+
 // What a submission must bring for each of the plan's inputs and outputs.
 void readPorts(const Plan& plan, ProgramBox& box) {
   box.inputs.resize(plan.inputs);
   box.outputs.resize(plan.outputs);
   for (const Step& step : plan.steps) {
     if (const auto* input = std::get_if<InputStep>(&step.body)) {
-      box.inputs[input->index] = {
-          input->dtype == DType::kUint8 ? napi_uint8_array : napi_float32_array,
-          elementsOf(plan.values[input->output])};
+      box.inputs[input->index] = {viewOf(input->dtype), elementsOf(plan.values[input->output])};
     } else if (const auto* output = std::get_if<OutputStep>(&step.body)) {
       const ValueInfo& value = plan.values[output->input];
-      box.outputs[output->index] = {
-          value.dtype == DType::kInt32 ? napi_int32_array : napi_float32_array, elementsOf(value)};
+      const DType dtype = value.dtype == DType::kInt32 ? DType::kInt32 : DType::kFloat32;
+      box.outputs[output->index] = {viewOf(dtype), elementsOf(value)};
     }
   }
 }

@@ -15,7 +15,7 @@ export function gpuCharts({ speed, ceilings, layers }: GpuResults): Chart[] {
       caption:
         'Images a second, medians of the rounds, which alternate between the drivers. Higher is better.',
       legend: lines.length,
-      option: lineChart(lines, 'images a batch', 'images/s', 'log'),
+      option: lineChart(lines, { x: 'images a batch', y: 'images/s', xScale: 'log', yScale: 'value' }),
     }
   })
   const second = ceilings.flatMap(({ name, value }): [number, number][] => {
@@ -23,12 +23,12 @@ export function gpuCharts({ speed, ceilings, layers }: GpuResults): Chart[] {
     return megabytes === undefined ? [] : [[Number(megabytes), value]]
   })
   if (second.length > 1) {
-    const lines = [{ name: 'read', points: second }]
+    const lines = [{ driver: 'read', figure: '', dashed: false, points: second }]
     charts.push({
       title: 'L2 by footprint',
       caption: 'GB a second read past L1 when all multiprocessors read the same megabytes again and again.',
       legend: 1,
-      option: lineChart(lines, 'MB', 'GB/s', 'value'),
+      option: lineChart(lines, { x: 'MB', y: 'GB/s', xScale: 'value', yScale: 'value' }),
     })
   }
   return [...charts, ...layers.map(layerChart)]
@@ -37,12 +37,14 @@ export function gpuCharts({ speed, ceilings, layers }: GpuResults): Chart[] {
 function linesOf(rows: readonly Speed[]): Line[] {
   const lines = new Map<string, Line>()
   for (const { driver, memory, batch, rounds } of rows) {
-    const name = `${driver}, ${memory} memory`
-    const line = lines.get(name) ?? { name, points: [] }
+    const figure = `${memory} memory`
+    const name = `${driver}, ${figure}`
+    const line = lines.get(name) ?? { driver, figure, dashed: memory === 'host', points: [] }
     line.points.push([batch, Number(median(rounds).toPrecision(4))])
     lines.set(name, line)
   }
-  return [...lines.values()].map(({ name, points }) => ({ name, points: points.sort(([a], [b]) => a - b) }))
+  for (const { points } of lines.values()) points.sort(([a], [b]) => a - b)
+  return [...lines.values()]
 }
 
 function layerChart({ network, dtype, batch, rows }: GpuLayers): Chart {

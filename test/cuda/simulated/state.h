@@ -76,6 +76,8 @@ struct State {
   int driverVersion = 13000;
   size_t cudnnVersion = 92400;
   size_t memoryLimit = size_t{8} << 30;
+  double pace = 1;
+  size_t l2Bytes = size_t{50} << 20;
   uint64_t scheduleSeed = 0;
   std::mt19937_64 random;
 
