@@ -21,6 +21,7 @@ const excuses = [
   [/linux only/i, () => process.platform !== 'linux' || process.arch !== 'x64'],
   // An installed toolkit is taken as it is.
   [/the list is of nvcc/, () => true],
+  [/the table is of cuDNN/, () => true],
 ]
 
 function cpuHas(flag) {
