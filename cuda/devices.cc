@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "cuda/ceilings.h"
 #include "cuda/cudnn/library.h"
 #include "cuda/error.h"
 
@@ -60,6 +61,8 @@ Result<DeviceInfo> describe(int index) {
   info.multiprocessors = properties.multiProcessorCount;
   info.memoryBytes = properties.totalGlobalMem;
   info.mig = info.name.find(" MIG ") != std::string::npos;
+  info.ceilings = theoreticalCeilings(index, properties.major * 10 + properties.minor);
+  readMeasuredCeilings(info.name, info.ceilings);
   return info;
 }
 
