@@ -78,6 +78,7 @@ Result<std::shared_ptr<const Program>> CudaBackend::compile(const Plan& plan,
   auto program = std::make_shared<CudaProgram>(device_, plan, options);
   RESNET_RETURN_IF_ERROR(program->open());
   RESNET_RETURN_IF_ERROR(device_->note(Scheduler(*program, *weights, control).run()));
+  device_->countProcess();
   return std::shared_ptr<const Program>(std::move(program));
 }
 

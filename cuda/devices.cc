@@ -9,6 +9,7 @@
 #include "cuda/ceilings.h"
 #include "cuda/cudnn/library.h"
 #include "cuda/error.h"
+#include "cuda/nvml.h"
 
 namespace resnet::cuda {
 namespace {
@@ -77,6 +78,7 @@ void readFreeMemory(std::vector<DeviceInfo>& devices) {
   }
   for (DeviceInfo& device : devices) {
     if (device.index == current) device.freeBytes = free;
+    device.processBytes = processMemory(device.uuid).bytes;
   }
 }
 
@@ -93,6 +95,9 @@ std::string unsupportedReason(const DeviceInfo& device) {
 Probe probe() {
   Probe found;
   found.runtime = cudaVersionText(CUDART_VERSION);
+  const NvmlLibrary nvml = openNvml();
+  found.nvml = nvml.version;
+  found.nvmlReason = nvml.reason;
   int driver = 0;
   if (cudaDriverGetVersion(&driver) != cudaSuccess) driver = 0;
   if (driver != 0) found.driver = "CUDA " + cudaVersionText(driver);

@@ -16,6 +16,7 @@ Status CudaProgram::open() {
 Result<std::unique_ptr<Lane>> CudaProgram::createLane() const {
   auto lane = std::make_unique<CudaLane>(shared_from_this());
   RESNET_RETURN_IF_ERROR(device_->note(lane->start()));
+  device_->countProcess();
   return std::unique_ptr<Lane>(std::move(lane));
 }
 
