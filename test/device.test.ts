@@ -52,6 +52,17 @@ describe('choosing', () => {
       expect(model.dtype).toBe('float16')
       expect(model.explainDevice()).toMatchObject({ name: 'Test device', isa: 'sm_90', threads: 0 })
       expect((await model.forward(x)).dtype).toBe('float32')
+      expect(model.explainDevice().ceilings).toEqual({
+        bytesPerSecond: 1e12,
+        float16: 2e12,
+        bfloat16: 3e12,
+        tf32: 4e12,
+        float32: 5e12,
+        source: "a test's",
+      })
+      expect(model.stats().memory.device).toMatchObject({ process: 77, processReason: 'counted' })
+      for (const { workspaceBytes, share } of await model.explain({ height: 9, width: 7 }))
+        expect([workspaceBytes, share]).toEqual([0, 0])
     })
     await withModel({ device: 'cuda:1', dtype: 'bfloat16' }, async (model) => {
       expect([model.device, model.dtype]).toEqual(['cuda:1', 'bfloat16'])

@@ -250,7 +250,7 @@ function deviceText(device: DeviceInfo): string {
   const { name, capability, multiprocessors, memoryBytes, freeBytes, processBytes, mig } = device
   const gib = (bytes: number) => `${(bytes / 2 ** 30).toFixed(1)} GiB`
   const free = freeBytes > 0 ? `, ${gib(freeBytes)} free` : ''
-  const own = processBytes > 0 ? `, ${gib(processBytes)} of this process` : ''
+  const own = processBytes > 0 ? `, ${size(processBytes)} of this process` : ''
   const slice = mig ? ', a MIG slice' : ''
   return `${name}, compute capability ${capability}, ${multiprocessors} SMs, ${gib(memoryBytes)}${free}${own}${slice}`
 }
