@@ -233,6 +233,9 @@ export interface ImageCall {
   outputHeight: number
   mean: readonly number[]
   std: readonly number[]
+  /** At most `threads` images of one line, which is a number from 1 on, are prepared at once. Absent: line 1, and as CpuInfo says. */
+  line?: number
+  threads?: number
   control?: Control
 }
 export interface JpegCall extends ImageCall {
@@ -256,7 +259,7 @@ export interface CpuInfo {
   /** Default thread count, and where it comes from ('affinity 2, cgroup quota 1.5'). */
   threads: number
   threadsFrom: string
-  /** Images prepared at once: RESNET_IMAGE_THREADS, else `threads`; 0 when that variable is no number. */
+  /** Images prepared at once where a call does not say: RESNET_IMAGE_THREADS, else `threads`; 0 when that variable is no number. */
   imageThreads: number
   l2Bytes: number
   l3Bytes: number

@@ -13,6 +13,7 @@ import { invalidArgument, unsupported } from './errors.js'
 import { type Graph, type GraphNode, indicesOf } from './graph/graph.js'
 import { lower } from './graph/lower.js'
 import type { InputStep, MemoryLayout } from './graph/plan.js'
+import type { ImageLine } from './image/decode.js'
 import type { ImageForm } from './image/types.js'
 import { native } from './native/call.js'
 import { holdAll } from './native/storage.js'
@@ -22,8 +23,10 @@ import { type Compiled, compileProgram, ProgramCache, type ProgramMemory } from 
 const maxFamilies = 4
 /** Kinds of images that are remembered for each request: a kind's key is long to write for every call. */
 const maxKinds = 16
-/** Images that may be decoded ahead even with small batches: a few for every thread that decodes. */
+/** Images that may be decoded ahead even with small batches. */
 const minDecoded = 16
+/** Every model has a line of its own. */
+let lastLine = 1
 
 export interface EngineOptions {
   /** Of each lane. */
@@ -33,6 +36,8 @@ export interface EngineOptions {
   maxBatch: number
   maxDelayMs: number
   maxQueue: number
+  /** Images prepared at once; 0: what the environment says is no number. */
+  imageThreads: number
   float32Precision: 'highest' | 'high' | 'tf32'
   /** For tests; users choose with RESNET_ISA. */
   isa?: Isa
@@ -84,6 +89,8 @@ export class Engine {
   readonly recorder = new Recorder()
   /** Of images that are decoded ahead of the network. */
   readonly gate: Gate
+  /** Of its images before the addon's threads; absent: those threads say what is wrong with the environment's number. */
+  readonly imageLine: ImageLine | undefined
   private readonly kinds = new WeakMap<Request, Kind[]>()
   private readonly requests = new Map<string, Request>()
   private disposal?: Promise<void>
@@ -92,8 +99,9 @@ export class Engine {
     this.architecture = parts.architecture
     this.options = parts.options
     this.network = buildNetwork(parts.architecture)
-    const { lanes, maxBatch } = parts.options
-    this.gate = new Gate(Math.max(minDecoded, 2 * lanes * maxBatch))
+    const { imageThreads } = parts.options
+    this.imageLine = imageThreads > 0 ? { line: ++lastLine, threads: imageThreads } : undefined
+    this.gate = new Gate(this.ahead)
     const schedulerOptions = { ...parts.options, owner: 'The model' }
     this.scheduler = new Scheduler(schedulerOptions, (batch) => this.traced(batch), this.recorder)
   }
@@ -106,6 +114,15 @@ export class Engine {
     const { method, images, priority } = request
     const context = { method, images, priority, queueDepth: this.scheduler.queueDepth }
     return callChannel.tracePromise(() => this.scheduler.call(request, body), context)
+  }
+
+  /**
+   * Images that are decoded or wait decoded: two batches for every lane, one that runs and one that fills meanwhile, and
+   * where there are more threads than that, a batch and a few images for each of them.
+   */
+  get ahead(): number {
+    const { lanes, maxBatch, imageThreads } = this.options
+    return Math.max(minDecoded, 2 * lanes * maxBatch, lanes * maxBatch + 2 * imageThreads)
   }
 
   /** What decoded images are made before they come here: a device normalises them itself, for a quarter of the bytes. */

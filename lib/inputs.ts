@@ -289,13 +289,14 @@ async function decodeOne(
   index: number,
   { preprocessing, autoOrient, jpegScaling, limits, indexed, call, engine }: CallRunner & ImageOptions,
 ): Promise<PreprocessedImage<ImageData>> {
-  const { form } = engine
+  const { form, imageLine: line } = engine
   const options = {
     signal: call.signal,
     autoOrient,
     jpegScaling,
     limits,
     form,
+    line,
     ...(indexed ? { index } : {}),
   }
   const begun = performance.now()

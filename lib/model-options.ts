@@ -54,6 +54,11 @@ export interface ModelOptions {
   float32Precision?: 'highest' | 'high' | 'tf32'
   /** Default 0: what affinity and cgroup quota allow. */
   threads?: number
+  /**
+   * Images that are decoded and resized at once, in threads of their own beside those of the network. Default 0: what the
+   * environment variable RESNET_IMAGE_THREADS says, else as many as `threads`: whichever of both has less to do sleeps.
+   */
+  imageThreads?: number
   /** Images that run at once: of one call, which is split when it has more, or of several. Default 8. */
   maxBatch?: number
   /**
@@ -132,6 +137,10 @@ export const modelTable = {
   dtype: option.oneOf('float32', 'float16', 'bfloat16', 'int8'),
   float32Precision: option.defaulting(option.oneOf('highest', 'high', 'tf32'), 'high' as const),
   threads: option.defaulting(option.integer(0, 1024, ' (0: what the machine grants)'), 0),
+  imageThreads: option.defaulting(
+    option.integer(0, 1024, ' (0: RESNET_IMAGE_THREADS, else as many as threads)'),
+    0,
+  ),
   maxBatch: option.defaulting(option.integer(1, 1024), 8),
   maxDelayMs: option.defaulting(option.number(0, 60_000), 0),
   maxQueue: option.defaulting(positive, Number.MAX_SAFE_INTEGER),

@@ -99,7 +99,7 @@ export class ResNet {
 
   private constructor(parts: ModelParts, values: ModelValues) {
     const { architecture, binding, weights, checkpoint, isa, chosen } = parts
-    const { maxBatch, maxDelayMs, maxQueue, float32Precision, autoOrient, jpegScaling } = values
+    const { maxBatch, maxDelayMs, maxQueue, float32Precision, imageThreads, autoOrient, jpegScaling } = values
     this.architecture = architecture
     this.explanation = chosen.explanation
     this.device = this.explanation.device
@@ -125,6 +125,7 @@ export class ResNet {
         maxDelayMs,
         maxQueue,
         ...laneShape(values.lanes, this.explanation),
+        imageThreads: imageThreads || defaultImageThreads(binding, this.explanation),
         float32Precision,
         isa,
       },
@@ -434,10 +435,9 @@ export class ResNet {
     )
   }
 
-  /** Two batches for every lane: one that runs and one that is decoded meanwhile. */
+  /** As many as may be decoded ahead of the network. */
   private streaming({ concurrency, signal }: { concurrency?: number; signal?: AbortSignal }): Streaming {
-    const { lanes, maxBatch } = this.engine.options
-    return { concurrency: concurrency ?? 2 * lanes * maxBatch, signal }
+    return { concurrency: concurrency ?? this.engine.ahead, signal }
   }
 
   private requestOf(method: 'classify' | 'forward' | 'embed'): Request {
@@ -497,6 +497,12 @@ export function createFromFormula(
 ): Promise<ResNet> {
   const values = option.readOptions('createFromFormula', modelTable, options)
   return ResNet.fromFormula(architecture, seed, rule, values, isa)
+}
+
+/** What the environment says, else as many as the network has; a GPU's network has none. */
+function defaultImageThreads(binding: Binding, { threads }: DeviceExplanation): number {
+  const { imageThreads } = binding.cpuInfo()
+  return process.env.RESNET_IMAGE_THREADS || threads === 0 ? imageThreads : threads
 }
 
 /** The metadata key 'resnet.architecture': a family's name, or a spec as JSON. */

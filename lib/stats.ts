@@ -7,6 +7,8 @@ export interface ModelStats {
   device: string
   dtype: string
   lanes: number
+  /** Images that are decoded and resized at once. */
+  imageThreads: number
   /** Lanes with a batch on them. */
   busyLanes: number
   /** Images that wait: read, decoded, or in line for a batch. */
@@ -36,6 +38,7 @@ export function statsOf(engine: Engine, { device, dtype }: { device: string; dty
     device,
     dtype,
     lanes: options.lanes,
+    imageThreads: options.imageThreads,
     busyLanes,
     queueDepth,
     images,

@@ -49,9 +49,10 @@ def cudnn_description(index):
     check(cudnn.cudnnBackendCreateDescriptor(DEVICEPROP, ctypes.byref(descriptor)), "creating")
     check(cudnn.cudnnBackendSetAttribute(descriptor, DEVICE_ID, INT32, ctypes.c_int64(1), ctypes.byref(device)), "the device")
     check(cudnn.cudnnBackendFinalize(descriptor), "finalising")
-    check(cudnn.cudnnBackendGetAttribute(descriptor, REPRESENTATION, CHAR, ctypes.c_int64(0), ctypes.byref(count), None), "its length")
-    text = ctypes.create_string_buffer(count.value)
-    check(cudnn.cudnnBackendGetAttribute(descriptor, REPRESENTATION, CHAR, count, ctypes.byref(count), text), "reading")
+    if cudnn.cudnnBackendGetAttribute(descriptor, REPRESENTATION, CHAR, ctypes.c_int64(0), ctypes.byref(count), None) != 0:
+        count.value = 1 << 16
+    text = ctypes.create_string_buffer(count.value + 1)
+    check(cudnn.cudnnBackendGetAttribute(descriptor, REPRESENTATION, CHAR, ctypes.c_int64(count.value), ctypes.byref(count), text), "reading")
     return json.loads(text.value.decode())
 
 
@@ -70,7 +71,7 @@ def main():
         return
     p = torch.cuda.get_device_properties(0)
     report("card", name=p.name, capability=f"{p.major}.{p.minor}", multiprocessors=p.multi_processor_count,
-           memoryBytes=p.total_memory, l2Bytes=p.L2_cache_size, nvidiaSmi=nvidia_smi(), host=host)  # fmt: skip
+           memoryBytes=p.total_memory, l2Bytes=getattr(p, "L2_cache_size", None), nvidiaSmi=nvidia_smi(), host=host)  # fmt: skip
     try:
         report("card", cudnnDevice=cudnn_description(0))
     except Exception as error:  # noqa: BLE001 - the rest of the run does not need it

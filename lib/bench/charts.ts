@@ -17,7 +17,7 @@ export interface Chart {
   rows?: number
 }
 
-interface Line {
+export interface Line {
   driver: string
   /** What tells it apart from the driver's other lines; '' where there are none. */
   figure: string
@@ -223,18 +223,20 @@ export const legendLine = 21
 const colours = ['#3d7fe0', '#e8743b', '#1b9e77', '#c84fa8', '#8a6ff0', '#b8860b'] as const
 const drivers: readonly string[] = ['resnet', ...peerNames]
 
-function colourOf(driver: string): string {
-  return colours[Math.max(0, drivers.indexOf(driver)) % colours.length] as string
+/** None for who is no driver of this harness: the library picks. */
+function colourOf(driver: string): { color?: string } {
+  const index = drivers.indexOf(driver)
+  return index < 0 ? {} : { color: colours[index % colours.length] as string }
 }
 
-interface Axes {
+export interface Axes {
   x: string
   y: string
   xScale: 'log' | 'value'
   yScale: 'log' | 'value'
 }
 
-function lineChart(lines: readonly Line[], { x, y, xScale, yScale }: Axes): ChartOption {
+export function lineChart(lines: readonly Line[], { x, y, xScale, yScale }: Axes): ChartOption {
   return {
     legend: { bottom: 0, left: 60, orient: 'vertical', itemGap: 6, itemWidth: 40 },
     grid: { left: 70, right: 40, top: 36, bottom: 60 + legendLine * lines.length },
@@ -252,8 +254,8 @@ function lineChart(lines: readonly Line[], { x, y, xScale, yScale }: Axes): Char
       data: points,
       symbolSize: 7,
       symbol: dashed ? 'emptyCircle' : 'circle',
-      itemStyle: { color: colourOf(driver) },
-      lineStyle: { color: colourOf(driver), type: dashed ? 'dashed' : 'solid' },
+      itemStyle: colourOf(driver),
+      lineStyle: { ...colourOf(driver), type: dashed ? 'dashed' : 'solid' },
     })),
   }
 }

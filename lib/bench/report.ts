@@ -7,7 +7,7 @@ import { median } from './statistics.js'
 import type { Machine, Results, TrialResult } from './types.js'
 
 /** What of echarts is used here. */
-interface ECharts {
+export interface ECharts {
   init(element: null, theme: string | undefined, options: object): Drawing
 }
 interface Drawing {
@@ -59,21 +59,40 @@ export function report(results: Results): string {
     ...(versions === '' ? [] : [['drivers', versions] as [string, string]]),
     ...(others === '' ? [] : [['not asked for', others] as [string, string]]),
   ]
-  return `<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>resnet bench: ${escaped(machine.cpu)}</title>
-<style>${style}</style>
-<main>
-<h1>resnet bench</h1>
-<table class="facts">${facts.map(([name, value]) => `<tr><th>${name}</th><td>${escaped(value)}</td></tr>`).join('')}</table>
-${charts.join('\n')}
+  return page({
+    title: `resnet bench: ${machine.cpu}`,
+    heading: 'resnet bench',
+    facts,
+    body: `${charts.join('\n')}
 <h2>All figures</h2>
 <p>Medians of the rounds, lowest and highest below them; – where it cannot be read.</p>
 ${trialTable(results.trials)}
 ${limitTable(results)}
-${layerTables(results)}
+${layerTables(results)}`,
+  })
+}
+
+export interface Page {
+  title: string
+  heading: string
+  /** The table at the top: name and text. */
+  facts: readonly [string, string][]
+  /** HTML. */
+  body: string
+}
+
+/** One HTML file that needs nothing else. */
+export function page({ title, heading, facts, body }: Page): string {
+  return `<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>${escaped(title)}</title>
+<style>${style}</style>
+<main>
+<h1>${escaped(heading)}</h1>
+<table class="facts">${facts.map(([name, value]) => `<tr><th>${name}</th><td>${escaped(value)}</td></tr>`).join('')}</table>
+${body}
 </main>
 </html>
 `
@@ -89,7 +108,8 @@ function clockOf({ clockMhz, maxClockMhz, boost, governor }: Machine): string {
   return parts.join(', ')
 }
 
-function loadECharts(): ECharts {
+/** @throws ERR_RESNET_UNAVAILABLE when it is not installed. */
+export function loadECharts(): ECharts {
   // From the project of the caller first: it is no dependency of this package.
   for (const from of [path.join(process.cwd(), 'package.json'), __filename]) {
     try {
@@ -104,7 +124,8 @@ function loadECharts(): ECharts {
   )
 }
 
-function figure(echarts: ECharts, { title, caption, option, legend, rows }: Chart): string {
+/** A chart as HTML, for light and dark. */
+export function figure(echarts: ECharts, { title, caption, option, legend, rows }: Chart): string {
   const drawn = (['light', 'dark'] as const).map((scheme) => {
     const theme = scheme === 'dark' ? 'dark' : undefined
     const chart = echarts.init(null, theme, {
@@ -188,13 +209,13 @@ function layerTables({ layers = [] }: Results): string {
     .join('\n')
 }
 
-function number(value: number): string {
+export function number(value: number): string {
   if (!Number.isFinite(value)) return '–'
   if (Math.abs(value) >= 1000) return Math.round(value).toLocaleString('en-US')
   return String(Number(value.toPrecision(3)))
 }
 
-function escaped(text: string): string {
+export function escaped(text: string): string {
   return text.replace(/[&<>"]/g, (found) => `&#${found.charCodeAt(0)};`)
 }
 

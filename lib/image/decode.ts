@@ -24,6 +24,14 @@ export interface DecodeOptions extends PreprocessOptions {
   limits?: Partial<ImageLimits>
   /** What is made of the image; default 'float32'. */
   form?: ImageForm
+  /** Whose images are bounded together, and how many are prepared at once; default: all without, as the addon says. */
+  line?: ImageLine | undefined
+}
+
+/** A line of images before the addon's threads; lines have numbers from 1 on. */
+export interface ImageLine {
+  line: number
+  threads: number
 }
 
 /** What a form's images are. */
@@ -35,6 +43,7 @@ interface Job {
   autoOrient: boolean
   jpegScaling: boolean
   form: ImageForm
+  line?: ImageLine
   name: string
   index?: number
   signal?: Signal
@@ -75,14 +84,14 @@ export async function preprocess(
   preset: Preprocessing,
   options: DecodeOptions = {},
 ): Promise<PreprocessedImage<ImageData>> {
-  const { signal, index, autoOrient = false, jpegScaling = false, form = 'float32' } = options
+  const { signal, index, autoOrient = false, jpegScaling = false, form = 'float32', line } = options
   signal?.throwIfAborted()
   checkChannels(preset, options)
   const limits = { ...defaultImageLimits, ...options.limits }
   const source = await readSource(input, { limits, signal, index })
   signal?.throwIfAborted()
   const name = describeImage(input)
-  const job: Job = { preset, limits, autoOrient, jpegScaling, form, name, index, signal }
+  const job: Job = { preset, limits, autoOrient, jpegScaling, form, line, name, index, signal }
   if (source.kind === 'encoded') {
     const prepared = await prepareJpeg(source.bytes, input, job)
     if (prepared !== undefined) return prepared
@@ -131,6 +140,7 @@ function imageCall({ width, height }: Extent, geometry: Geometry, job: Job): Ima
     outputHeight: cropped.height,
     mean,
     std,
+    ...job.line,
   }
 }
 

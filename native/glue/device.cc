@@ -151,7 +151,7 @@ Result<Napi::Value> copy(const Napi::CallbackInfo& info, const char* function, c
                               RESNET_RETURN_IF_ERROR(transfer(*memory, span));
                               return Nothing{};
                             },
-                            undefined, {0, view});
+                            undefined, {{}, view});
 }
 
 Result<Napi::Value> upload(const Napi::CallbackInfo& info) {

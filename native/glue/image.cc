@@ -17,6 +17,7 @@ using image::Preset;
 
 // Rows of CMYK stay below 2^31 bytes.
 constexpr int64_t kMaxSide = int64_t{1} << 28;
+constexpr int kMostLines = 1 << 30;
 
 image::Window readWindow(Arguments& call, const char* name, int resized, int output) {
   const Napi::Value given = call.value(name);
@@ -51,8 +52,20 @@ struct ImageCall {
   int width = 0, height = 0;
   Preset preset;
   Napi::TypedArray output;
+  LineOfJobs line;
   std::shared_ptr<Control> control;
 };
+
+// Which line for images, and how many of it at once; without: the first, as many as the environment says.
+LineOfJobs readLine(Arguments& call) {
+  if (!call.has("threads")) {
+    const Result<int> threads = image::threadCount();
+    call.adopt(threads.status());
+    return {1, threads.ok() ? threads.value() : 1};
+  }
+  const int limit = int(call.integer("threads", 1, image::kMostThreads));
+  return {call.has("line") ? int(call.integer("line", 1, kMostLines)) : 1, limit};
+}
 
 ImageCall readImageCall(Arguments& call) {
   ImageCall read;
@@ -82,6 +95,7 @@ ImageCall readImageCall(Arguments& call) {
         output.IsTypedArray() && output.As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array;
     read.output = call.view(output, "output", levels ? napi_uint8_array : napi_float32_array);
   }
+  read.line = readLine(call);
   read.control = call.control();
   return read;
 }
@@ -110,17 +124,14 @@ Result<Output> outputOf(const ImageCall& call) {
 // What both kinds of preparation run with.
 struct Means {
   cpu::Isa isa;
-  int threads;
   Output output;
 };
 Result<Means> meansOf(const ImageCall& call) {
   const Result<cpu::Isa> isa = cpu::chooseIsa("");
   if (!isa.ok()) return isa.status();
-  const Result<int> threads = image::threadCount();
-  if (!threads.ok()) return threads.status();
   const Result<Output> output = outputOf(call);
   if (!output.ok()) return output.status();
-  return Means{isa.value(), threads.value(), output.value()};
+  return Means{isa.value(), output.value()};
 }
 
 Napi::Object holding(Napi::Env env, const Napi::TypedArray& from, const Napi::TypedArray& to) {
@@ -188,7 +199,7 @@ Result<Napi::Value> prepareJpeg(const Napi::CallbackInfo& info) {
         return finish(resize, decoded.value().view(), int(preset.mean.size()), means.output,
                       *control);
       },
-      undefined, {means.threads, holding(info.Env(), bytes, common.output)});
+      undefined, {common.line, holding(info.Env(), bytes, common.output)});
 }
 
 Result<Napi::Value> preparePixels(const Napi::CallbackInfo& info) {
@@ -224,7 +235,7 @@ Result<Napi::Value> preparePixels(const Napi::CallbackInfo& info) {
         const image::Resize resize(preset, view.region.width, view.region.height, 1, means.isa);
         return finish(resize, view, int(preset.mean.size()), means.output, *control);
       },
-      undefined, {means.threads, holding(info.Env(), pixels, common.output)});
+      undefined, {common.line, holding(info.Env(), pixels, common.output)});
 }
 
 }  // namespace resnet::glue

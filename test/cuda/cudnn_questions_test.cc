@@ -2,7 +2,7 @@
 // operands with scales, channel pitches above C. The answers are compared with cudnn_answers.txt;
 // docs/cudnn-questions.md says what follows from them.
 //   RESNET_ALL_QUESTIONS=1   every question about every shape on every device, not a sample: minutes
-//   RESNET_UPDATE_TABLE=1    the same, and writes the table anew
+//   RESNET_UPDATE_TABLE=1    the same, and writes the table anew; =int8 only what has int8 in its name
 #include <chrono>
 #include <cstdlib>
 #include <fstream>
@@ -80,8 +80,7 @@ enum class Pitched { kInput, kOutput, kResidual };
 // (precompiled, through a dense copy in the workspace), "compiled" (at run time, without one).
 std::string pitched(const ConvolutionRow& row, Element element, Pitched which) {
   if (which == Pitched::kResidual && !row.shape.residual) return "no residual";
-  CudnnQuestion asked =
-      question(row, 32, kChannelAlignment, {element, element, Scale::kNone});
+  CudnnQuestion asked = question(row, 32, kChannelAlignment, {element, element, Scale::kNone});
   ConvolutionShape& s = asked.shape;
   int64_t dense = element == Element::kFloat32 ? 4 : 2;  // bytes of the tensor without the gaps
   if (which == Pitched::kInput) {
@@ -95,7 +94,7 @@ std::string pitched(const ConvolutionRow& row, Element element, Pitched which) {
   bool direct = false, copied = false, compiled = false;
   for (const bool generic : {false, true}) {
     asked.residualFirst = s.residual && !generic;
-    asked.swapped = !s.residual && generic;
+    asked.float32Bias = generic;
     for (const auto& [number, engine] : askCudnn(asked, kWorkspaceLimit, false).engines) {
       if (engine.compiled)
         compiled = true;
@@ -104,8 +103,8 @@ std::string pitched(const ConvolutionRow& row, Element element, Pitched which) {
     }
   }
   std::string text;
-  for (const auto& [is, name] : {std::pair(direct, "direct"), std::pair(copied, "copied"),
-                                 std::pair(compiled, "compiled")})
+  for (const auto& [is, name] :
+       {std::pair(direct, "direct"), std::pair(copied, "copied"), std::pair(compiled, "compiled")})
     if (is) text += (text.empty() ? "" : " ") + std::string(name);
   return text.empty() ? "none" : text;
 }
@@ -127,8 +126,8 @@ std::vector<Question> questions() {
     const auto build = [=](const ConvolutionRow& row, Status* built) {
       return eightBit(row, n, types, multiple, built);
     };
-    all.push_back({name, [=](const ConvolutionRow& row) { return build(row, nullptr); }, build,
-                   concerns});
+    all.push_back(
+        {name, [=](const ConvolutionRow& row) { return build(row, nullptr); }, build, concerns});
   };
   const Types int8{kInt8, kInt8, Scale::kVector}, e4m3{kE4m3, kE4m3, Scale::kVector};
   add("int8, scale[k]", 32, int8, k8BitAlignment, everyRow);
@@ -204,9 +203,12 @@ struct Answers {
 
   std::string text(const std::vector<Question>& order) const {
     std::string text =
-        "# What cuDNN has for convolutions that the backend does not state yet, by described device.\n"
-        "# device | precompiled + run-time compiled configurations: engines, t by tensor cores | rows\n"
-        "# Rows are those of convolutions.txt, the first being 1. cudnn_questions_test compares this\n"
+        "# What cuDNN has for convolutions that the backend does not state yet, by described "
+        "device.\n"
+        "# device | precompiled + run-time compiled configurations: engines, t by tensor cores | "
+        "rows\n"
+        "# Rows are those of convolutions.txt, the first being 1. cudnn_questions_test compares "
+        "this\n"
         "# with the cuDNN that is installed; RESNET_UPDATE_TABLE=1 writes it anew.\n"
         "cuDNN " +
         version + "\n";
@@ -251,21 +253,26 @@ struct Asked {
   int count = 0;
 };
 
-// Each shape on one device for each question, another device from question to question: every shape and
-// every device is asked every question's kind. Or everything.
+// The sample that is asked each time: every question on every device; every shape, half of the questions,
+// each on one device.
+bool sampled(size_t device, size_t question, size_t row) {
+  return (row + question) % kDeviceCount == device && (row / kDeviceCount + question) % 2 == 0;
+}
+
 Asked askAll(const std::vector<Question>& all, const std::vector<ConvolutionRow>& rows,
-             bool everything) {
+             bool everything, const std::string& wanted = "") {
   Asked asked;
   for (size_t d = 0; d < kDeviceCount; ++d) {
     const size_t version = describeDevice(kDevices[d]);
     asked.answers.version = std::to_string(version);
     for (size_t q = 0; q < all.size(); ++q) {
+      if (!resnet::test::contains(all[q].name, wanted)) continue;
       const auto begin = std::chrono::steady_clock::now();
       std::map<std::string, int> tally;
       auto& answers = asked.answers.by[all[q].name][kDevices[d]];
       for (size_t row = 0; row < rows.size(); ++row) {
         if (!all[q].concerns(rows[row])) continue;
-        if (!everything && (row + q) % kDeviceCount != d) continue;
+        if (!everything && !sampled(d, q, row)) continue;
         ++tally[answers[row + 1] = all[q].answer(rows[row])];
         ++asked.count;
       }
@@ -280,20 +287,20 @@ Asked askAll(const std::vector<Question>& all, const std::vector<ConvolutionRow>
   return asked;
 }
 
-bool set(const char* name) { return std::getenv(name) != nullptr; }
-
 TEST("cuDNN questions: the answers are those of the table") {
   if (!realCudnnInstalled("cuDNN questions")) return;
   const std::vector<Question> all = questions();
   const std::vector<ConvolutionRow> rows = convolutionTable();
-  const bool update = set("RESNET_UPDATE_TABLE");
-  const Asked asked = askAll(all, rows, update || set("RESNET_ALL_QUESTIONS"));
-  if (update) {
-    std::ofstream(std::string(RESNET_TEST_FOLDER) + "/" + kTable) << asked.answers.text(all);
+  Answers table = Answers::read();
+  if (const char* update = std::getenv("RESNET_UPDATE_TABLE")) {
+    const Asked asked = askAll(all, rows, true, std::string(update) == "1" ? "" : update);
+    table.version = asked.answers.version;
+    for (const auto& [name, answers] : asked.answers.by) table.by[name] = answers;
+    std::ofstream(std::string(RESNET_TEST_FOLDER) + "/" + kTable) << table.text(all);
     std::printf("  wrote %s: %d answers\n", kTable, asked.count);
     return;
   }
-  const Answers table = Answers::read();
+  const Asked asked = askAll(all, rows, std::getenv("RESNET_ALL_QUESTIONS") != nullptr);
   const std::vector<std::string> lines = differences(asked.answers, table, rows);
   std::printf("  %d questions to cuDNN %s, %zu answered otherwise than the table says\n",
               asked.count, asked.answers.version.c_str(), lines.size());
@@ -325,8 +332,7 @@ TEST("cuDNN questions: control: another answer is a difference that names shape 
   CHECK_HAS(lines.empty() ? "" : lines[0], "int8, scale[k] on sm90, resnet18:conv1: \"none\"");
 }
 
-// What cuDNN proposes it also makes: for one shape of each 8-bit question and device the best engine is
-// compiled.
+// What cuDNN proposes it also makes: the best engine of a third of the 8-bit questions is compiled.
 TEST("cuDNN questions: the best engine of an 8-bit question can be made") {
   if (!realCudnnInstalled("8-bit plans")) return;
   const std::vector<ConvolutionRow> rows = convolutionTable();
@@ -337,7 +343,7 @@ TEST("cuDNN questions: the best engine of an 8-bit question can be made") {
     describeDevice(kDevices[d]);
     for (size_t q = 0; q < all.size(); ++q) {
       const size_t row = (5 * d + 13 * q) % rows.size();
-      if (!all[q].build || !all[q].concerns(rows[row])) continue;
+      if ((d + q) % 3 != 0 || !all[q].build || !all[q].concerns(rows[row])) continue;
       Status built;
       if (all[q].build(rows[row], &built) == "none") continue;
       const std::string what = all[q].name + " on " + kDevices[d] + ", " + rows[row].layer;
@@ -346,7 +352,7 @@ TEST("cuDNN questions: the best engine of an 8-bit question can be made") {
     }
   }
   std::printf("  %d plans made\n", made);
-  CHECK(made >= 15);
+  CHECK(made >= 8);
 }
 
 }  // namespace
