@@ -452,7 +452,9 @@ Status Compiler::lower(int s, const InputStep& step) {
   border.nhwc = step.layout == MemoryLayout::kNhwc;
   border.value = views_[size_t(step.output)];
   border.offset = offsets_[size_t(step.output)];
-  border.imageBytes = size_t(value.h) * value.w * value.c * dtypeBytes(step.dtype);
+  border.resize = step.resize;
+  if (!step.resize)
+    border.imageBytes = size_t(value.h) * value.w * value.c * dtypeBytes(step.dtype);
   if (step.dtype == DType::kUint8) {
     std::vector<float> both(2 * size_t(value.c));
     std::string key = "normalisation";
@@ -468,7 +470,7 @@ Status Compiler::lower(int s, const InputStep& step) {
     RESNET_RETURN_IF_ERROR(keepFloats(key, both, border.mean));
     border.std = border.mean + value.c;
   }
-  program_.choices_[size_t(s)].implementation = "kernel input";
+  program_.choices_[size_t(s)].implementation = step.resize ? "kernel resize" : "kernel input";
   program_.inputs_.push_back(border);
   return Status::okay();
 }

@@ -87,6 +87,7 @@ CudaLane::~CudaLane() {
   CurrentDevice current(device_.index());
   if (compute_ != nullptr) cudaStreamSynchronize(compute_);  // after a start that failed
   slots_.clear();
+  pictures_.reset();
   graph_ = {};
   arena_ = {};
   upload_ = {};
@@ -103,6 +104,11 @@ Status CudaLane::start() {
   // Padded channels are zero from the beginning, and images that no submission fills are numbers.
   RESNET_RETURN_IF_ERROR(device_.clear(arena_.data(), arena_.bytes()));
   for (Stream* stream : {&upload_, &compute_, &download_}) RESNET_RETURN_IF_ERROR(make(*stream));
+
+  for (const InputBorder& border : program_->inputs_) {
+    if (!border.resize || pictures_) continue;
+    RESNET_RETURN_IF_ERROR(pictures_.emplace(device_).start());
+  }
 
   const int maxBatch = program_->options_.maxBatch;
   const size_t slotBytes =
@@ -230,6 +236,7 @@ Status CudaLane::enqueueInputs(Slot& slot) {
 
 Status CudaLane::enqueueInput(Slot& slot, const InputBorder& border, size_t& staged) {
   const std::vector<InputPiece>& pieces = slot.work.submission.inputs[size_t(border.index)];
+  if (border.resize) return pictures_->enqueue(border, pieces, arena_.data(), upload_, compute_);
   const size_t begin = staged = aligned(staged);
   for (const InputPiece& piece : pieces) {
     if (piece.onDevice) continue;

@@ -7,9 +7,11 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <vector>
 
+#include "cuda/pictures.h"
 #include "cuda/program.h"
 
 namespace resnet::cuda {
@@ -72,6 +74,7 @@ class CudaLane final : public Lane {
   DeviceMemory arena_;
   Stream upload_, compute_, download_;
   GraphExecutable graph_;
+  std::optional<Pictures> pictures_;  // where an input takes them
   std::vector<std::unique_ptr<Slot>> slots_;
 
   std::mutex mutex_;  // guards the rest

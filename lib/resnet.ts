@@ -29,6 +29,7 @@ import {
   createTable,
   type ExplainOptions,
   explainTable,
+  type HostCallOptions,
   type LoadOptions,
   limitsTable,
   loadTable,
@@ -45,7 +46,7 @@ import { addon, native, nativeSync } from './native/call.js'
 import * as option from './options.js'
 import { type ModelStats, statsOf } from './stats.js'
 import { type Source, type Streamed, type Streaming, streamed } from './stream.js'
-import { type DType, type Float32Tensor, Tensor } from './tensor.js'
+import { type AnyTensor, adopted, type DType, type Float32Tensor, Tensor } from './tensor.js'
 import { chooseLabels } from './weights/labels.js'
 import { matchCheckpoint } from './weights/match.js'
 import { locate, type WeightsSource } from './weights/source.js'
@@ -58,7 +59,7 @@ export interface Prediction {
 }
 
 /** An image, a list of them, or a tensor [N, C, H, W] (float32 as the network takes it, or uint8 pixels). */
-export type Images = ImageInput | readonly ImageInput[] | Tensor
+export type Images = ImageInput | readonly ImageInput[] | AnyTensor
 
 /** What a model is made of, once its options are read. */
 interface ModelParts {
@@ -113,7 +114,8 @@ export class ResNet {
       architecture,
       weights,
       checkpoint,
-      normalisation: this.preprocessing,
+      preprocessing: this.preprocessing,
+      resizeOnDevice: values.preprocessOn === 'device',
       options: {
         maxBatch,
         maxDelayMs,
@@ -229,7 +231,7 @@ export class ResNet {
    * @example
    * const [{ label, score }] = await model.classify('cat.jpg', { topK: 1 })
    */
-  classify(images: readonly ImageInput[] | Tensor, options?: ClassifyOptions): Promise<Prediction[][]>
+  classify(images: readonly ImageInput[] | AnyTensor, options?: ClassifyOptions): Promise<Prediction[][]>
   classify(image: ImageInput, options?: ClassifyOptions): Promise<Prediction[]>
   async classify(images: Images, options?: ClassifyOptions): Promise<Prediction[] | Prediction[][]> {
     const { topK, ...call } = option.readOptions('classify', classifyTable, options)
@@ -257,7 +259,9 @@ export class ResNet {
    * @example
    * const logits = await model.forward(Tensor.from(new Float32Array(3 * 224 * 224), [1, 3, 224, 224]))
    */
-  async forward(x: Tensor, options?: TensorCallOptions): Promise<Float32Tensor> {
+  forward(x: AnyTensor, options?: HostCallOptions): Promise<Float32Tensor>
+  forward(x: AnyTensor, options: TensorCallOptions): Promise<AnyTensor<'float32'>>
+  async forward(x: AnyTensor, options?: TensorCallOptions): Promise<AnyTensor<'float32'>> {
     const call = option.readOptions('forward', tensorTable, options)
     if (!(x instanceof Tensor)) {
       throw invalidArgument(
@@ -275,7 +279,9 @@ export class ResNet {
    * @example
    * const { data, shape } = await model.embed(['a.jpg', 'b.jpg'])
    */
-  async embed(images: Images, options?: TensorCallOptions): Promise<Float32Tensor> {
+  embed(images: Images, options?: HostCallOptions): Promise<Float32Tensor>
+  embed(images: Images, options: TensorCallOptions): Promise<AnyTensor<'float32'>>
+  async embed(images: Images, options?: TensorCallOptions): Promise<AnyTensor<'float32'>> {
     const call = option.readOptions('embed', tensorTable, options)
     const [pooled] = await this.run('embed', images, this.engine.pooled(), call)
     return asVectors(pooled as Output)
@@ -337,11 +343,21 @@ export class ResNet {
    * @example
    * const { layer2, layer4 } = await model.features('cat.jpg', ['layer2', 'layer4'])
    */
+  features<const Stage extends string>(
+    images: Images,
+    stages: readonly Stage[],
+    options?: HostCallOptions,
+  ): Promise<Record<Stage, Float32Tensor>>
+  features<const Stage extends string>(
+    images: Images,
+    stages: readonly Stage[],
+    options: TensorCallOptions,
+  ): Promise<Record<Stage, AnyTensor<'float32'>>>
   async features<const Stage extends string>(
     images: Images,
     stages: readonly Stage[],
     options?: TensorCallOptions,
-  ): Promise<Record<Stage, Float32Tensor>> {
+  ): Promise<Record<Stage, AnyTensor<'float32'>>> {
     const call = option.readOptions('features', tensorTable, options)
     const stage = option.value<string>('a string', (value) => typeof value === 'string')
     const names = option.check('features', 'stages', option.list(stage, 1, 64), stages)
@@ -349,7 +365,7 @@ export class ResNet {
     const outputs = await this.run('features', images, this.engine.stages(distinct), call)
     return Object.fromEntries(outputs.map((output, i) => [distinct[i], asMaps(output)])) as Record<
       Stage,
-      Float32Tensor
+      AnyTensor<'float32'>
     >
   }
 
@@ -501,10 +517,10 @@ function architectureIn(metadata: Record<string, string>): string | Architecture
   }
 }
 
-function asVectors({ images, shape: [, , c], data }: Output): Float32Tensor {
-  return Tensor.adopt(data, [images, c], 'nchw') as Float32Tensor
+function asVectors({ images, shape: [, , c], data }: Output): AnyTensor<'float32'> {
+  return adopted(data, [images, c], 'nchw') as AnyTensor<'float32'>
 }
 
-function asMaps({ images, shape: [h, w, c], data }: Output): Float32Tensor {
-  return Tensor.adopt(data, [images, c, h, w], 'nchw') as Float32Tensor
+function asMaps({ images, shape: [h, w, c], data }: Output): AnyTensor<'float32'> {
+  return adopted(data, [images, c, h, w], 'nchw') as AnyTensor<'float32'>
 }

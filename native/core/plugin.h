@@ -114,9 +114,21 @@ typedef struct ResnetExplainRow {
   double flop, bytes, milliseconds;
 } ResnetExplainRow;
 
+/* A decoded picture for an input that resizes; fields as in resnet::Picture. */
+typedef struct ResnetPictureAxis {
+  double extent;
+  int32_t size, first, held, resized, from, length, to;
+} ResnetPictureAxis;
+typedef struct ResnetPicture {
+  ResnetPictureAxis x, y;
+  int32_t channels;
+  uint64_t pitch; /* bytes */
+} ResnetPicture;
+
 typedef struct ResnetPiece {
   void* data; /* of an input only read */
   int32_t images, onDevice;
+  const ResnetPicture* picture; /* NULL: images in the input's own shape */
 } ResnetPiece;
 typedef struct ResnetPieces {
   const ResnetPiece* pieces;

@@ -51,6 +51,7 @@ enum class HandleClass {
   kPlugin,
   kDevice,
   kDeviceMemory,
+  kPicture,
   kCount
 };
 
