@@ -2,11 +2,14 @@
 // tests build; `npm test` builds it where the CUDA toolchain can be had.
 import { existsSync, readdirSync } from 'node:fs'
 import path from 'node:path'
+import type { Lane, RunCall } from '../binding.js'
 import type { Engine } from '../lib/engine.js'
 import { preprocess } from '../lib/image/decode.js'
 import type { ArchitectureOptions, CreateOptions } from '../lib/index.js'
 import { models, ResNet, Tensor } from '../lib/index.js'
 import { addon } from '../lib/native/call.js'
+import { cudaBackend } from '../lib/native/plugin.js'
+import type { DeviceStorage } from '../lib/native/storage.js'
 
 const plugin =
   process.env.RESNET_SIMULATED_PLUGIN ??
@@ -35,6 +38,12 @@ const create = (options: CreateOptions, architecture: ArchitectureOptions = spec
   ResNet.create(architecture, { preprocess: preprocess32, ...onDevice, ...options })
 
 const engineOf = (model: ResNet) => (model as unknown as { engine: Engine }).engine
+async function firstLane(model: ResNet): Promise<Lane> {
+  type Made = { made: { lanes: { all: Promise<Lane>[] } } }
+  const { programs } = engineOf(model) as unknown as { programs: { entries: Map<string, Made> } }
+  const [{ made }] = programs.entries.values() as unknown as [Made]
+  return made.lanes.all[0] as Promise<Lane>
+}
 const pause = () => new Promise((resolve) => setTimeout(resolve, 5))
 
 const withPlugin = existsSync(plugin) ? describe : describe.skip
@@ -151,4 +160,114 @@ withPlugin('pictures on the simulated CUDA device', () => {
       }
     },
   )
+})
+
+withPlugin('tensors on the simulated CUDA device', () => {
+  const values = (n: number) => Float32Array.from({ length: n }, (_, i) => Math.cos(i))
+
+  test.each(['float16', 'bfloat16'] as const)('of %s go into networks as they are', async (dtype) => {
+    // 0.5, -1.5 and 3: exact in both.
+    const bits = { float16: [0x3800, 0xbe00, 0x4200], bfloat16: [0x3f00, 0xbfc0, 0x4040] }[dtype]
+    const data = Uint16Array.from({ length: 2 * 3 * 9 * 8 }, (_, i) => bits[(i * i) % 3] as number)
+    await using model = await create({ dtype })
+    for (const layout of ['nchw', 'nhwc'] as const) {
+      const half = Tensor.from(data, [2, 3, 9, 8], { dtype, layout })
+      const expected = await model.forward(half.toFloat32())
+      expect(await model.forward(half)).toEqual(expected)
+      using there = await half.to('cuda')
+      expect(await model.forward(there)).toEqual(expected)
+    }
+  })
+
+  test('go from network to network without coming to the host', async () => {
+    await using first = await create({})
+    await using second = await create({ dtype: 'bfloat16' }, { ...spec, inChannels: 8 })
+    const x = Tensor.from(values(2 * 3 * 12 * 10), [2, 3, 12, 10])
+    const expected = await second.forward((await first.features(x, ['layer1'])).layer1)
+
+    using there = await x.to('cuda')
+    const memory = Object.getPrototypeOf((there as unknown as { storage: DeviceStorage }).storage.memory)
+    const lane = Object.getPrototypeOf(await firstLane(first))
+    const upload = jest.spyOn(memory, 'upload')
+    const download = jest.spyOn(memory, 'download')
+    const run = jest.spyOn(lane, 'run')
+    try {
+      const { layer1 } = await first.features(there, ['layer1'], { output: 'device' })
+      using maps = layer1
+      using logits = await second.forward(maps, { output: 'device' })
+      expect(run).toHaveBeenCalledTimes(2)
+      for (const [{ inputs, outputs }] of run.mock.calls as [RunCall][]) {
+        expect([...inputs.flat(), ...outputs.flat()].filter(ArrayBuffer.isView)).toEqual([])
+      }
+      expect([upload, download].map((spy) => spy.mock.calls.length)).toEqual([0, 0])
+      expect((await logits.to('cpu')).data).toEqual(expected.data)
+      expect(download).toHaveBeenCalledTimes(1)
+    } finally {
+      for (const spy of [upload, download, run]) spy.mockRestore()
+    }
+  })
+
+  test('leave nothing behind in 10,000 turns', async () => {
+    const { plugin: library } = await cudaBackend(addon())
+    await using model = await create({ memoryLimit: 2 ** 26 })
+    const device = engineOf(model).lease?.device
+    if (library === undefined || device === undefined) throw new Error('the model is not on the device')
+    const counts = () => {
+      const { deviceMemories, devices, programs, lanes, runsInFlight } = addon().counters()
+      const { tensors, arenas, staging, weights } = device.memory()
+      return {
+        ...library.liveCounts(),
+        ...{ deviceMemories, devices, programs, lanes, runsInFlight },
+        ...{ tensors, arenas, staging, weights },
+      }
+    }
+    const settled = async (wanted: unknown) => {
+      for (let i = 0; i < 400 && JSON.stringify(counts()) !== JSON.stringify(wanted); ++i) await pause()
+      return counts()
+    }
+    const x = Tensor.from(values(3 * 9 * 8), [1, 3, 9, 8])
+    const turn = async (i: number) => {
+      using there = await x.to('cuda')
+      if (i % 100 === 0) {
+        using pooled = await model.embed(there, { output: 'device' })
+        expect((await pooled.to('cpu')).data[0]).toBe(first.data[0])
+      } else if (i % 10 === 0) {
+        expect((await there.to('cpu')).data[5]).toBe(x.data[5])
+      } else if (i % 7 === 0) {
+        const abort = new AbortController()
+        const copy = x.to('cuda', { signal: abort.signal })
+        abort.abort(new Error('enough'))
+        await expect(copy).rejects.toThrow('enough')
+      }
+    }
+    const first = await model.embed(x)
+    await turn(0)
+    const begun = await settled(undefined)
+    for (let i = 0; i < 10_000; i += 20) {
+      await Promise.all(Array.from({ length: 20 }, (_, j) => turn(i + j)))
+    }
+    expect(await settled(begun)).toEqual(begun)
+    // The counts see one that is kept.
+    const kept = await x.to('cuda')
+    expect(counts()).toEqual({
+      ...begun,
+      buffers: begun.buffers + 1,
+      deviceMemories: begun.deviceMemories + 1,
+    })
+    kept.dispose()
+    expect(await settled(begun)).toEqual(begun)
+  })
+
+  test('are not made when the signal has aborted', async () => {
+    const reason = new Error('enough')
+    const aborted = { signal: AbortSignal.abort(reason) }
+    const x = Tensor.from(values(4), [4])
+    await expect(x.to('cuda', aborted)).rejects.toBe(reason)
+    using there = await x.to('cuda')
+    await expect(there.to('cpu', aborted)).rejects.toBe(reason)
+    await expect(x.to('cuda', { signal: 1 } as never)).rejects.toMatchObject({
+      code: 'ERR_RESNET_INVALID_ARGUMENT',
+    })
+    expect((await there.to('cpu')).data).toEqual(x.data)
+  })
 })
