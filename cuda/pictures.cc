@@ -47,7 +47,7 @@ Status Pictures::start() {
 }
 
 Status Pictures::enqueue(const InputBorder& border, const std::vector<InputPiece>& pieces,
-                         std::byte* arena, cudaStream_t upload, cudaStream_t compute) {
+                         const ViewOf& viewOf, const Streams& on) {
   for (size_t first = 0; first < pieces.size();) {
     size_t last = first, bytes = 0;
     do {
@@ -55,7 +55,7 @@ Status Pictures::enqueue(const InputBorder& border, const std::vector<InputPiece
     } while (last < pieces.size() && bytes + pieces[last].picture->heldBytes() <= kStageBytes);
     Stage& stage = stages_[next_];
     next_ = (next_ + 1) % stages_.size();
-    RESNET_RETURN_IF_ERROR(enqueue(stage, border, pieces, first, last, arena, upload, compute));
+    RESNET_RETURN_IF_ERROR(enqueue(stage, border, pieces, first, last, viewOf, on));
     first = last;
   }
   return Status::okay();
@@ -63,7 +63,7 @@ Status Pictures::enqueue(const InputBorder& border, const std::vector<InputPiece
 
 Status Pictures::enqueue(Stage& stage, const InputBorder& border,
                          const std::vector<InputPiece>& pieces, size_t first, size_t last,
-                         std::byte* arena, cudaStream_t upload, cudaStream_t compute) {
+                         const ViewOf& viewOf, const Streams& on) {
   size_t bytes = 0, scratchFloats = 0;
   for (size_t i = first; i < last; ++i) {
     bytes += pieces[i].picture->heldBytes();
@@ -76,24 +76,22 @@ Status Pictures::enqueue(Stage& stage, const InputBorder& border,
     at += pieces[i].picture->heldBytes();
   }
   RESNET_RETURN_IF_CUDA(cudaMemcpyAsync(stage.device.data(), stage.host.data(), bytes,
-                                        cudaMemcpyHostToDevice, upload),
+                                        cudaMemcpyHostToDevice, on.upload),
                         "uploading pictures");
-  RESNET_RETURN_IF_CUDA(cudaEventRecord(stage.uploaded, upload), "uploading pictures");
-  RESNET_RETURN_IF_CUDA(cudaStreamWaitEvent(compute, stage.uploaded, 0), "uploading pictures");
+  RESNET_RETURN_IF_CUDA(cudaEventRecord(stage.uploaded, on.upload), "uploading pictures");
+  RESNET_RETURN_IF_CUDA(cudaStreamWaitEvent(on.compute, stage.uploaded, 0), "uploading pictures");
   // From here on the stage is read, whatever fails.
   stage.used = true;
-  const size_t imageBytes =
-      size_t(border.value.h) * border.value.w * border.value.pitch * dtypeBytes(border.value.dtype);
   at = 0;
   for (size_t i = first; i < last; ++i) {
     ResizeArguments arguments = argumentsOf(border, pieces[i]);
     arguments.source = reinterpret_cast<const uint8_t*>(stage.device.data() + at);
     arguments.scratch = reinterpret_cast<float*>(stage.scratch.data());
-    arguments.to.data = arena + border.offset + i * imageBytes;
+    arguments.to = viewOf(int(i));
     at += pieces[i].picture->heldBytes();
-    RESNET_RETURN_IF_CUDA(resize(arguments, compute), "resizing pictures");
+    RESNET_RETURN_IF_CUDA(resize(arguments, on.compute), "resizing pictures");
   }
-  RESNET_RETURN_IF_CUDA(cudaEventRecord(stage.consumed, compute), "resizing pictures");
+  RESNET_RETURN_IF_CUDA(cudaEventRecord(stage.consumed, on.compute), "resizing pictures");
   return Status::okay();
 }
 

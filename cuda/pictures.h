@@ -6,10 +6,11 @@
 #pragma once
 
 #include <array>
+#include <functional>
 #include <vector>
 
 #include "cuda/device.h"
-#include "cuda/program.h"
+#include "cuda/schedule.h"
 
 namespace resnet::cuda {
 
@@ -19,10 +20,15 @@ class Pictures {
 
   Status start();
 
-  // Piece i becomes image i of the border's value in `arena`. Enqueues on both streams; may wait for what
-  // was enqueued before. `pieces` are borrowed until it returns. The device is current.
-  Status enqueue(const InputBorder& border, const std::vector<InputPiece>& pieces, std::byte* arena,
-                 cudaStream_t upload, cudaStream_t compute);
+  // Where image i of the batch lies in the border's value.
+  using ViewOf = std::function<View(int image)>;
+  struct Streams {
+    cudaStream_t upload, compute;
+  };
+  // Piece i becomes image i. Enqueues on both streams; may wait for what was enqueued before. `pieces` are
+  // borrowed until it returns. The device is current.
+  Status enqueue(const InputBorder& border, const std::vector<InputPiece>& pieces,
+                 const ViewOf& viewOf, const Streams& on);
 
  private:
   struct Stage {
@@ -34,8 +40,7 @@ class Pictures {
 
   // Pieces first to last - 1 through one stage.
   Status enqueue(Stage& stage, const InputBorder& border, const std::vector<InputPiece>& pieces,
-                 size_t first, size_t last, std::byte* arena, cudaStream_t upload,
-                 cudaStream_t compute);
+                 size_t first, size_t last, const ViewOf& viewOf, const Streams& on);
   Status reserve(Stage& stage, size_t bytes, size_t scratchBytes);
 
   Device& device_;

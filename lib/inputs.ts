@@ -41,9 +41,9 @@ export interface HostOutput extends Output {
 
 type Piece = OutputView | StoredPiece
 
-/** The outputs of a call, filled batch by batch. */
+/** The outputs of a call, filled batch by batch. Memory of the host is there at once, a device's has to be awaited. */
 class Outputs {
-  private outputs: Promise<Output[]> | undefined
+  private outputs: Output[] | Promise<Output[]> | undefined
   private over = false
   private readonly method: string
   private readonly request: Request
@@ -59,13 +59,13 @@ class Outputs {
   }
 
   /** One piece per output for `count` consecutive images of the call. */
-  async range(shapes: readonly Shape[], from: number, count: number): Promise<Piece[][]> {
-    return (await this.allocated(shapes, from)).map((output) => [pieceOf(output, from, count)])
+  range(shapes: readonly Shape[], from: number, count: number): Piece[][] | Promise<Piece[][]> {
+    return this.pieces(shapes, from, (output) => [pieceOf(output, from, count)])
   }
 
   /** One piece per output and image, for the images at `positions` of the call. */
-  async each(shapes: readonly Shape[], positions: readonly number[]): Promise<Piece[][]> {
-    return (await this.allocated(shapes, positions[0] as number)).map((output) =>
+  each(shapes: readonly Shape[], positions: readonly number[]): Piece[][] | Promise<Piece[][]> {
+    return this.pieces(shapes, positions[0] as number, (output) =>
       positions.map((position) => pieceOf(output, position, 1)),
     )
   }
@@ -77,39 +77,58 @@ class Outputs {
   /** The call has failed: a device's memory does not wait for the garbage collector. */
   async dispose(): Promise<void> {
     this.over = true
-    const made = await this.outputs?.catch(() => [])
-    for (const { data } of made ?? []) if (data instanceof DeviceStorage) data.dispose()
+    if (!(this.outputs instanceof Promise)) return
+    for (const { data } of await this.outputs.catch(() => [])) {
+      if (data instanceof DeviceStorage) data.dispose()
+    }
   }
 
-  private async allocated(shapes: readonly Shape[], index: number): Promise<Output[]> {
+  private pieces(
+    shapes: readonly Shape[],
+    index: number,
+    piecesOf: (output: Output) => Piece[],
+  ): Piece[][] | Promise<Piece[][]> {
     // What is left of a failed call drops out of its batch.
     if (this.over) throw new ResNetError('ERR_RESNET_DISPOSED', `${this.method}: the call has failed`)
     this.outputs ??= this.allocateAll(shapes)
-    const outputs = await this.outputs
-    for (const [i, { shape }] of outputs.entries()) {
-      if (shape.join() !== shapes[i]?.join()) throw this.differing(shape, shapes[i] as Shape, index)
+    const given = (outputs: Output[]) => {
+      for (const [i, { shape }] of outputs.entries()) {
+        if (!isSame(shape, shapes[i] as Shape)) throw this.differing(shape, shapes[i] as Shape, index)
+      }
+      return outputs.map(piecesOf)
     }
-    return outputs
+    return this.outputs instanceof Promise ? this.outputs.then(given) : given(this.outputs)
   }
 
-  private async allocateAll(shapes: readonly Shape[]): Promise<Output[]> {
+  private allocateAll(shapes: readonly Shape[]): Output[] | Promise<Output[]> {
+    const wanted = (shape: Shape, i: number) => ({
+      method: this.method,
+      node: this.request.outputs[i],
+      images: this.images,
+      shape,
+      given: 'images',
+    })
+    const { images, lease } = this
+    if (lease !== undefined) return this.allocateOn(lease, shapes.map(wanted))
+    return shapes.map((shape, i) => ({ images, shape, data: allocateOutput(wanted(shape, i)) }))
+  }
+
+  private async allocateOn(
+    { device, name }: NonNullable<Engine['lease']>,
+    wanted: Parameters<typeof elementsOfOutput>[0][],
+  ): Promise<Output[]> {
     const made = await Promise.allSettled(
-      shapes.map((shape, i) => this.allocate(shape, this.request.outputs[i])),
+      wanted.map(async (request): Promise<Output> => {
+        const bytes = 4 * elementsOfOutput(request)
+        const memory = await native(undefined, () => device.allocate({ bytes }))
+        return { images: request.images, shape: request.shape, data: new DeviceStorage(memory, name) }
+      }),
     )
     const outputs = made.flatMap((output) => (output.status === 'fulfilled' ? [output.value] : []))
     const failed = made.find((output) => output.status === 'rejected')
     if (failed === undefined) return outputs
     for (const { data } of outputs) if (data instanceof DeviceStorage) data.dispose()
     throw failed.reason
-  }
-
-  private async allocate(shape: Shape, node: string | undefined): Promise<Output> {
-    const { images, method, lease } = this
-    const wanted = { method, node, images, shape, given: 'images' }
-    if (lease === undefined) return { images, shape, data: allocateOutput(wanted) }
-    const bytes = 4 * elementsOfOutput(wanted)
-    const memory = await native(undefined, () => lease.device.allocate({ bytes }))
-    return { images, shape, data: new DeviceStorage(memory, lease.name) }
   }
 
   private differing(expected: Shape, received: Shape, index: number): Error {
@@ -125,7 +144,12 @@ class Outputs {
 function pieceOf({ shape, data }: Output, from: number, count: number): Piece {
   const elements = size(shape)
   if (data instanceof DeviceStorage) return storedPiece(data, 4 * from * elements, 4 * count * elements)
-  return data.subarray(from * elements, (from + count) * elements)
+  return part(data, from * elements, (from + count) * elements)
+}
+
+/** All of it is the view itself. */
+function part<View extends InputView | OutputView>(view: View, from: number, to: number): View {
+  return from === 0 && to === view.length ? view : (view.subarray(from, to) as View)
 }
 
 /** Runs a tensor [N, C, H, W] straight from its memory. */
@@ -181,7 +205,7 @@ function pieces(
 ): (from: number, count: number) => InputView | StoredPiece {
   if (x.device === 'cpu') {
     const data = x.data as InputView
-    return (from, count) => data.subarray(from * elements, (from + count) * elements)
+    return (from, count) => part(data, from * elements, (from + count) * elements)
   }
   if (x.device !== lease?.name) {
     throw invalidArgument(
@@ -287,13 +311,14 @@ async function decodeOne(
   index: number,
   { preprocessing, autoOrient, jpegScaling, limits, indexed, call, engine }: CallRunner & ImageOptions,
 ): Promise<PreprocessedImage<ImageData>> {
-  const { form } = engine
+  const { form, imageLine: line } = engine
   const options = {
     signal: call.signal,
     autoOrient,
     jpegScaling,
     limits,
     form,
+    line,
     ...(indexed ? { index } : {}),
   }
   const begun = performance.now()
@@ -361,4 +386,8 @@ function slices(count: number, length: number): number[][] {
 
 function size([h, w, c]: Shape): number {
   return h * w * c
+}
+
+function isSame(a: Shape, b: Shape): boolean {
+  return a[0] === b[0] && a[1] === b[1] && a[2] === b[2]
 }

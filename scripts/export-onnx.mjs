@@ -5,7 +5,6 @@
 // Tensor names must be torchvision's. The batch size stays open, the image size does not: a plan has one.
 import { createRequire } from 'node:module'
 import { parseArgs } from 'node:util'
-import { writeOnnx } from './onnx.mjs'
 import { readSafetensors } from './safetensors.mjs'
 
 const require = createRequire(import.meta.url)
@@ -25,6 +24,7 @@ export function logitsPlan({ architecture, height, width }) {
 
 /** @param {{ checkpoint: string, output: string, architecture: string | object, height: number, width: number }} options */
 export function exportOnnx({ checkpoint, output, ...network }) {
+  const { writeOnnx } = require('../dist/bench/onnx.js')
   const { tensors } = readSafetensors(checkpoint)
   writeOnnx(output, logitsPlan(network), (name) => {
     const tensor = tensors.get(name)

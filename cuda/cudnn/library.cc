@@ -92,8 +92,9 @@ std::string resolvedPath(void* symbol, const std::string& name) {
   return dladdr(symbol, &info) != 0 && info.dli_fname != nullptr ? info.dli_fname : name;
 }
 
-// Fills `entry` from one file, or says why that file does not do.
-Result<CudnnLibrary> openFile(const std::string& path) {
+// Fills `entry` from one file, or says why that file does not do. The first cuDNN of a version that does
+// not do is kept in `otherVersion`: to say that none was found would send people the wrong way.
+Result<CudnnLibrary> openFile(const std::string& path, std::string& otherVersion) {
   void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (handle == nullptr) return Status::error(Code::kUnavailable, dlerror());
   EntryPoints found;
@@ -109,10 +110,12 @@ Result<CudnnLibrary> openFile(const std::string& path) {
   }
   const size_t version = found.cudnnGetVersion();
   if (version < kMinimumCudnn || version >= 100000) {
+    const std::string is = resolvedPath(reinterpret_cast<void*>(found.cudnnGetVersion), path) +
+                           " is cuDNN " + cudnnVersionText(version) + ", expected 9 from " +
+                           cudnnVersionText(kMinimumCudnn) + " on";
+    if (otherVersion.empty()) otherVersion = is;
     dlclose(handle);
-    return Status::error(Code::kUnavailable, path + " is cuDNN " + cudnnVersionText(version) +
-                                                 ": needed is 9, " +
-                                                 cudnnVersionText(kMinimumCudnn) + " or newer");
+    return Status::error(Code::kUnavailable, is);
   }
   entry = found;  // never closed: cuDNN registers exit handlers of its own
   return CudnnLibrary{resolvedPath(reinterpret_cast<void*>(found.cudnnGetVersion), path), version};
@@ -132,19 +135,19 @@ Result<CudnnLibrary> openCudnn() {
   static CudnnLibrary opened;
   const std::lock_guard lock(mutex);
   if (opened.version != 0) return opened;
-  std::string reasons;
-  std::string lastReason;
+  std::string reasons, otherVersion;
   for (const std::string& path : searchOrder()) {
-    Result<CudnnLibrary> library = openFile(path);
+    Result<CudnnLibrary> library = openFile(path, otherVersion);
     if (library.ok()) return opened = library.take();
     reasons += "\n  " + library.status().message;
   }
-  return Status::error(
-      Code::kUnavailable,
-      "cuDNN 9 was not found. Install it (\"pip install nvidia-cudnn-cu13\" will do) "
-      "and name its folder in RESNET_CUDNN_DIR, or the file itself in "
-      "RESNET_CUDNN. Tried:" +
-          reasons);
+  return Status::error(Code::kUnavailable,
+                       (otherVersion.empty() ? "cuDNN 9 was not found. Install it"
+                                             : otherVersion + ". Install that") +
+                           " (\"pip install nvidia-cudnn-cu13\" will do) and name its folder in "
+                           "RESNET_CUDNN_DIR, or "
+                           "the file itself in RESNET_CUDNN. Tried:" +
+                           reasons);
 }
 
 std::string brief(std::string_view text) {

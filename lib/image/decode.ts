@@ -1,5 +1,6 @@
 import sharp, { type Metadata, type Sharp, type SharpOptions } from 'sharp'
 import type { Control, ImageCall, Picture, PictureCall } from '../../binding.js'
+import type { Signal } from '../abort.js'
 import { invalidArgument, ResNetError } from '../errors.js'
 import { addon, native } from '../native/call.js'
 import { type Extent, type Geometry, planGeometry } from './geometry.js'
@@ -30,6 +31,14 @@ export interface DecodeOptions extends PreprocessOptions {
   limits?: Partial<ImageLimits>
   /** What is made of the image; default 'float32'. */
   form?: ImageForm
+  /** Whose images are bounded together, and how many are prepared at once; default: all without, as the addon says. */
+  line?: ImageLine | undefined
+}
+
+/** A line of images before the addon's threads; lines have numbers from 1 on. */
+export interface ImageLine {
+  line: number
+  threads: number
 }
 
 interface Job {
@@ -38,9 +47,10 @@ interface Job {
   autoOrient: boolean
   jpegScaling: boolean
   form: ImageForm
+  line?: ImageLine
   name: string
   index?: number
-  signal?: AbortSignal
+  signal?: Signal
 }
 
 /** 8-bit pixels as a decoder gives them: rows from the top, interleaved; 1 channel is grey, 3 RGB, 4 CMYK. */
@@ -78,14 +88,14 @@ export async function preprocess(
   preset: Preprocessing,
   options: DecodeOptions = {},
 ): Promise<PreprocessedImage<ImageData>> {
-  const { signal, index, autoOrient = false, jpegScaling = false, form = 'float32' } = options
+  const { signal, index, autoOrient = false, jpegScaling = false, form = 'float32', line } = options
   signal?.throwIfAborted()
   checkChannels(preset, options)
   const limits = { ...defaultImageLimits, ...options.limits }
   const source = await readSource(input, { limits, signal, index })
   signal?.throwIfAborted()
   const name = describeImage(input)
-  const job: Job = { preset, limits, autoOrient, jpegScaling, form, name, index, signal }
+  const job: Job = { preset, limits, autoOrient, jpegScaling, form, line, name, index, signal }
   if (source.kind === 'encoded') {
     const prepared = await prepareJpeg(source.bytes, input, job)
     if (prepared !== undefined) return prepared
@@ -132,6 +142,7 @@ function imageCall({ width, height }: Extent, geometry: Geometry, job: Job): Pic
     outputHeight: cropped.height,
     mean,
     std,
+    ...job.line,
   }
 }
 

@@ -1,5 +1,6 @@
 import type { Sharp } from 'sharp'
 import type { Picture } from '../../binding.js'
+import type { Signal } from '../abort.js'
 
 /** Decoded pixels: rows from the top, interleaved, 8 bits a channel (grey, grey + alpha, RGB or RGBA). */
 export interface RawPixels {
@@ -48,7 +49,7 @@ export interface PreprocessedImage<Data = Float32Array> {
 }
 
 export interface PreprocessOptions {
-  signal?: AbortSignal
+  signal?: Signal
   /** Position in the caller's array; a failure's `index`. */
   index?: number
 }

@@ -54,7 +54,7 @@ async function findBackend(binding: Binding, wish: string): Promise<CudaBackend>
       return { reason: `the CUDA backend cannot be opened: ${message}`, tried }
     }
   }
-  return { reason: whyNone(binding.version), tried }
+  return { reason: whyNone(binding.version, driverOf(binding)), tried }
 }
 
 /** Where the library may be, by preference: beside the addon, in the package that npm installed beside this one. */
@@ -73,17 +73,20 @@ function packagedLibrary(root: string): string {
   }
 }
 
-/** Why there is no backend, and the one command where a GPU waits for it. */
-export function whyNone(version: string, driver = hasDriver()): string {
-  if (driver) {
-    return `an NVIDIA driver is here, the package with the CUDA backend is not; npm install ${cudaPackage}@${version}`
+/** Why there is no backend, and the one command where a GPU waits for it. `driver`: where NVIDIA's driver was seen, '' nowhere. */
+export function whyNone(version: string, driver: string): string {
+  if (driver !== '') {
+    return `an NVIDIA driver is here (${driver}), the package with the CUDA backend is not; npm install ${cudaPackage}@${version}`
   }
-  return `no NVIDIA driver on this machine (neither /dev/nvidiactl nor /dev/dxg), and no package ${cudaPackage}`
+  const signs = ['libcuda.so.1', ...driverDevices].join(', ')
+  return `no NVIDIA driver on this machine (none of ${signs}), and no package ${cudaPackage}`
 }
 
-/** By its device files: NVIDIA's own driver, or that of Windows below WSL. */
-function hasDriver(): boolean {
-  return existsSync('/dev/nvidiactl') || existsSync('/dev/dxg')
+/** What NVIDIA's own driver makes, and that of Windows below WSL. */
+const driverDevices = ['/dev/nvidiactl', '/dev/dxg']
+
+function driverOf(binding: Binding): string {
+  return driverDevices.find((file) => existsSync(file)) ?? binding.nvidiaDriver()
 }
 
 /** Where Node loaded the addon from. */

@@ -65,17 +65,28 @@ export function storedPiece(storage: DeviceStorage, offset: number, bytes: numbe
   return { storage, memory: storage.memory, offset, bytes }
 }
 
-/** Holds what is native among the pieces of a batch; all or none. @throws ERR_RESNET_DISPOSED */
-export function holdAll(pieces: readonly (ArrayBufferView | StoredPiece | StoredPicture)[]): () => void {
+/**
+ * Holds what is native among the pieces of a batch; all or none.
+ * @returns undefined: nothing is.
+ * @throws ERR_RESNET_DISPOSED
+ */
+export function holdAll(
+  inputs: readonly (ArrayBufferView | StoredPiece | StoredPicture)[],
+  outputs: readonly (readonly (ArrayBufferView | StoredPiece)[])[],
+): (() => void) | undefined {
   const held: (() => void)[] = []
   const release = () => {
     for (const letGo of held) letGo()
   }
-  try {
+  const hold = (pieces: readonly (ArrayBufferView | StoredPiece | StoredPicture)[]) => {
     for (const piece of pieces) if (!ArrayBuffer.isView(piece)) held.push(piece.storage.hold())
+  }
+  try {
+    hold(inputs)
+    for (const pieces of outputs) hold(pieces)
   } catch (error) {
     release()
     throw error
   }
-  return release
+  return held.length === 0 ? undefined : release
 }

@@ -35,6 +35,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
       exported("preparePixels", rejecting<preparePixels>),
       exported("decodeJpeg", rejecting<decodeJpeg>),
       exported("decodePixels", rejecting<decodePixels>),
+      exported("nvidiaDriver", throwing<nvidiaDriver>),
       exported("openPlugin", rejecting<openPlugin>),
       exported("compile", rejecting<compile>),
   };

@@ -20,6 +20,7 @@ using image::Preset;
 
 // Rows of CMYK stay below 2^31 bytes.
 constexpr int64_t kMaxSide = int64_t{1} << 28;
+constexpr int kMostLines = 1 << 30;
 
 image::Window readWindow(Arguments& call, const char* name, int resized, int output) {
   const Napi::Value given = call.value(name);
@@ -54,8 +55,20 @@ struct ImageCall {
   int width = 0, height = 0;
   Preset preset;
   Napi::TypedArray output;
+  LineOfJobs line;
   std::shared_ptr<Control> control;
 };
+
+// Which line for images, and how many of it at once; without: the first, as many as the environment says.
+LineOfJobs readLine(Arguments& call) {
+  if (!call.has("threads")) {
+    const Result<int> threads = image::threadCount();
+    call.adopt(threads.status());
+    return {1, threads.ok() ? threads.value() : 1};
+  }
+  const int limit = int(call.integer("threads", 1, image::kMostThreads));
+  return {call.has("line") ? int(call.integer("line", 1, kMostLines)) : 1, limit};
+}
 
 // What a call is for: the network's input in memory of the caller's, or the decoded picture.
 enum class Wanted { kInput, kPicture };
@@ -82,17 +95,15 @@ ImageCall readImageCall(Arguments& call, Wanted wanted) {
     call.refuse("'mean' and 'std' must be of one length, got " +
                 std::to_string(preset.mean.size()) + " and " + std::to_string(preset.std.size()));
   }
-  if (wanted == Wanted::kPicture) {
-    read.control = call.control();
-    return read;
-  }
+  read.line = readLine(call);
+  read.control = call.control();
+  if (wanted == Wanted::kPicture) return read;
   const Napi::Value output = call.value("output");
   if (!output.IsEmpty()) {
     const bool levels =
         output.IsTypedArray() && output.As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array;
     read.output = call.view(output, "output", levels ? napi_uint8_array : napi_float32_array);
   }
-  read.control = call.control();
   return read;
 }
 
@@ -121,17 +132,14 @@ Result<Output> outputOf(const ImageCall& call) {
 // What both kinds of preparation run with.
 struct Means {
   cpu::Isa isa;
-  int threads;
   Output output;
 };
 Result<Means> meansOf(const ImageCall& call) {
   const Result<cpu::Isa> isa = cpu::chooseIsa("");
   if (!isa.ok()) return isa.status();
-  const Result<int> threads = image::threadCount();
-  if (!threads.ok()) return threads.status();
   const Result<Output> output = outputOf(call);
   if (!output.ok()) return output.status();
-  return Means{isa.value(), threads.value(), output.value()};
+  return Means{isa.value(), output.value()};
 }
 
 Napi::Object holding(Napi::Env env, const Napi::TypedArray& from, const Napi::TypedArray& to) {
@@ -257,7 +265,7 @@ Result<Napi::Value> jpeg(const Napi::CallbackInfo& info, const char* function, W
         return finish(resize, {request.width, request.height, shrink, preset}, view, decoded.take(),
                       means.output, *control);
       },
-      outcomeToJs, {means.threads, holding(info.Env(), bytes, common.output)});
+      outcomeToJs, {common.line, holding(info.Env(), bytes, common.output)});
 }
 
 Result<Napi::Value> pixels(const Napi::CallbackInfo& info, const char* function, Wanted wanted) {
@@ -289,15 +297,15 @@ Result<Napi::Value> pixels(const Napi::CallbackInfo& info, const char* function,
                               channels,
                               {0, 0, common.width, common.height},
                               source.elements};
-  return promiseOf<Outcome>(
-      info.Env(),
-      [view, means, preset = std::move(common.preset),
-       control = common.control]() -> Result<Outcome> {
-        const int width = view.region.width, height = view.region.height;
-        const image::Resize resize(preset, width, height, 1, means.isa);
-        return finish(resize, {width, height, 1, preset}, view, {}, means.output, *control);
-      },
-      outcomeToJs, {means.threads, holding(info.Env(), bytes, common.output)});
+  return promiseOf<Outcome>(info.Env(),
+                            [view, means, preset = std::move(common.preset),
+                             control = common.control]() -> Result<Outcome> {
+                              const int width = view.region.width, height = view.region.height;
+                              const image::Resize resize(preset, width, height, 1, means.isa);
+                              return finish(resize, {width, height, 1, preset}, view, {},
+                                            means.output, *control);
+                            },
+                            outcomeToJs, {common.line, holding(info.Env(), bytes, common.output)});
 }
 
 }  // namespace

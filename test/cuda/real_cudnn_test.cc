@@ -1,85 +1,25 @@
-// The backend's lowering over the real cuDNN, for six described devices and without one: which engines
+// The backend's lowering over the real cuDNN, for described devices and without one: which engines
 // there are, what they want, whether they are stored and loaded again. Nothing runs, nothing is timed.
-#include <dlfcn.h>
-#include <unistd.h>
-
-#include <algorithm>
 #include <chrono>
-#include <cstdlib>
-#include <fstream>
-#include <iterator>
-#include <sstream>
 
 #include "cuda/cudnn/convolution.h"
 #include "cuda/value.h"
-#include "test/cuda/interposer/interposer.h"
+#include "test/cuda/described_cudnn.h"
 #include "test/native/check.h"
 
 namespace resnet::cuda::test {
 namespace {
 
-constexpr const char* kDevices[] = {"sm80", "sm86", "sm89", "sm90", "sm100", "sm120"};
+constexpr const char* kDevices[] = {"sm75", "sm80", "sm86", "sm89", "sm90", "sm100", "sm120"};
 constexpr size_t kWorkspaceLimit = size_t{256} << 20;  // the default of CompileOptions
-const std::string kFolder = RESNET_TEST_FOLDER, kInterposer = RESNET_INTERPOSER_FOLDER;
 
-std::string realLibrary() {
-  const char* named = std::getenv("RESNET_REAL_CUDNN");
-  return named != nullptr ? named : RESNET_REAL_CUDNN;
-}
-
-// False, with the skip noted, where the real library is not installed.
-bool installed(const std::string& test) {
-  if (::access(realLibrary().c_str(), R_OK) == 0) return true;
-  resnet::test::skip(test, "no cuDNN at \"" + realLibrary() + "\"; name it in RESNET_REAL_CUDNN");
-  return false;
-}
-
-std::unique_ptr<CudnnContext> contextFor(const std::string& device) {
-  static void* interposer = [] {
-    // First, so that cuDNN finds them by their names.
-    for (const char* name : {"/libcuda.so.1", "/libcublasLt.so.13"})
-      CHECK(dlopen((kInterposer + name).c_str(), RTLD_NOW | RTLD_GLOBAL) != nullptr);
-    const std::string path = kInterposer + "/libcudnn.so.9";
-    ::setenv("RESNET_CUDNN", path.c_str(), 1);
-    return dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  }();
-  CHECK(interposer != nullptr);
-  const auto interpose =
-      reinterpret_cast<decltype(&resnetInterpose)>(dlsym(interposer, "resnetInterpose"));
-  std::ifstream file(kFolder + "/devices/" + device + ".json");
-  const std::string json{std::istreambuf_iterator<char>(file), {}};
-  const char* reason = interpose(realLibrary().c_str(), json.c_str());
-  if (reason != nullptr) resnet::test::fault(__FILE__, __LINE__, device + ": " + reason);
-  const Result<CudnnLibrary> library = openCudnn();
-  if (!library.ok()) resnet::test::fault(__FILE__, __LINE__, library.status().message);
-  Result<std::unique_ptr<CudnnContext>> context = makeCudnnContext();
-  CHECK(context.ok());
-  return context.take();
-}
-
-struct Row {
-  ConvolutionShape shape;  // n = 1, float16, channels padded as the backend pads them
-  std::string layer;
-};
-
-std::vector<Row> table() {
-  std::ifstream file(kFolder + "/convolutions.txt");
-  std::vector<Row> rows;
-  for (std::string line; std::getline(file, line);) {
-    if (line.starts_with('#')) continue;
-    std::istringstream fields(line);
-    Row row;
-    ConvolutionShape& s = row.shape;
-    bool toFloat32 = false;
-    fields >> s.c >> s.h >> s.w >> s.k >> s.kernelH >> s.kernelW >> s.strideH >> s.strideW >>
-        s.padH >> s.padW >> s.dilationH >> s.dilationW >> s.groups >> s.residual >> s.relu >>
-        toFloat32 >> row.layer;
-    CHECK(!fields.fail());
-    s.c = paddedChannels(s.c);
-    s.k = paddedChannels(s.k);
-    rows.push_back(row);
+// Channels padded as the backend pads them.
+std::vector<ConvolutionRow> paddedTable() {
+  std::vector<ConvolutionRow> rows = convolutionTable();
+  for (ConvolutionRow& row : rows) {
+    row.shape.c = paddedChannels(row.shape.c);
+    row.shape.k = paddedChannels(row.shape.k);
   }
-  CHECK(rows.size() > 90);
   return rows;
 }
 
@@ -89,7 +29,7 @@ ConvolutionShape sized(ConvolutionShape shape, int n, DType dtype) {
   return shape;
 }
 
-constexpr int kQuestions = 9;  // for each row: three dtypes, three batches
+constexpr int kBatches = 3;
 
 struct Tally {
   int shapes = 0, joined = 0, compiled = 0;
@@ -107,7 +47,7 @@ struct Tally {
 
 // The first engine in the order of preference; groups joined to one where cuDNN has none with them, as
 // the backend does.
-void ask(CudnnContext& context, const Row& row, ConvolutionShape shape, Tally& tally) {
+void ask(CudnnContext& context, const ConvolutionRow& row, ConvolutionShape shape, Tally& tally) {
   const EngineQuery query{kWorkspaceLimit, false, 1};
   std::vector<std::string> refused;
   auto engines = context.engines(shape, query, refused);
@@ -124,23 +64,41 @@ void ask(CudnnContext& context, const Row& row, ConvolutionShape shape, Tally& t
   tally.count(*engines.value().front(), row.layer);
 }
 
+// Turing computes no bfloat16: refused, and not only some of it.
+void checkWithoutBFloat16(CudnnContext& context, const std::vector<ConvolutionRow>& rows) {
+  for (const ConvolutionRow& row : rows) {
+    std::vector<std::string> refused;
+    const auto engines = context.engines(sized(row.shape, 32, DType::kBFloat16),
+                                         {kWorkspaceLimit, false, 1}, refused);
+    CHECK_EQ(std::string(codeName(engines.status().code)), "ERR_RESNET_UNSUPPORTED");
+  }
+}
+
 TEST("real cuDNN: every convolution of every network has an engine on every device") {
-  if (!installed("every convolution")) return;
-  const std::vector<Row> rows = table();
+  if (!realCudnnInstalled("every convolution")) return;
+  const std::vector<ConvolutionRow> rows = paddedTable();
   for (const char* device : kDevices) {
     const auto begin = std::chrono::steady_clock::now();
     const std::unique_ptr<CudnnContext> context = contextFor(device);
     Tally tally;
-    for (DType dtype : {DType::kFloat16, DType::kBFloat16, DType::kFloat32})
+    int questions = 0;
+    for (DType dtype : {DType::kFloat16, DType::kBFloat16, DType::kFloat32}) {
+      if (dtype == DType::kBFloat16 && std::string(device) == "sm75") {
+        checkWithoutBFloat16(*context, rows);
+        continue;
+      }
+      questions += static_cast<int>(rows.size()) * kBatches;
       for (int n : {1, 32, 256})
-        for (const Row& row : rows) ask(*context, row, sized(row.shape, n, dtype), tally);
+        for (const ConvolutionRow& row : rows)
+          ask(*context, row, sized(row.shape, n, dtype), tally);
+    }
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
-    CHECK_EQ(tally.shapes, static_cast<int>(rows.size()) * kQuestions);
+    CHECK_EQ(tally.shapes, questions);
     CHECK_EQ(tally.compiled, 0);  // a network must not need a compiler to start
     std::printf(
-        "  %s: %d of %zu have engines, %d compiled at run time, %d with groups joined, "
+        "  %s: %d of %d have engines, %d compiled at run time, %d with groups joined, "
         "largest workspace %.1f MB (%s), %.0f s\n",
-        device, tally.shapes, rows.size() * kQuestions, tally.compiled, tally.joined,
+        device, tally.shapes, questions, tally.compiled, tally.joined,
         static_cast<double>(tally.workspace) / 1e6, tally.workspaceOf.c_str(), took.count());
   }
 }
@@ -157,7 +115,7 @@ ConvolutionShape example() {
 }
 
 TEST("real cuDNN: engines are stored and loaded again, for their shape and device alone") {
-  if (!installed("stored engines")) return;
+  if (!realCudnnInstalled("stored engines")) return;
   for (const char* device : kDevices) {
     const std::unique_ptr<CudnnContext> context = contextFor(device);
     std::vector<std::string> refused;
@@ -189,7 +147,7 @@ TEST("real cuDNN: engines are stored and loaded again, for their shape and devic
 }
 
 TEST("real cuDNN: control: what is asked for is what is filtered by") {
-  if (!installed("filters")) return;
+  if (!realCudnnInstalled("filters")) return;
   const std::unique_ptr<CudnnContext> context = contextFor("sm90");
   const auto names = [&](const ConvolutionShape& shape, const EngineQuery& query) {
     std::vector<std::string> refused, names;
@@ -217,9 +175,11 @@ TEST("real cuDNN: control: what is asked for is what is filtered by") {
         names(tf32, {kWorkspaceLimit, false, kMany}).size());
 }
 
-// A channel pitch above C would let branches of a concatenation write into one buffer.
-TEST("real cuDNN: engines that take a channel pitch above C are compiled at run time") {
-  if (!installed("pitches")) return;
+// More of pitches: cudnn_questions_test.cc.
+TEST(
+    "real cuDNN: with a residual, engines that take a channel pitch above C are compiled at run "
+    "time") {
+  if (!realCudnnInstalled("pitches")) return;
   const std::unique_ptr<CudnnContext> context = contextFor("sm90");
   ConvolutionShape shape = example();
   shape.outputPitch = 512;
@@ -228,6 +188,46 @@ TEST("real cuDNN: engines that take a channel pitch above C are compiled at run 
   CHECK(engines.ok());
   if (engines.ok())
     for (const auto& engine : engines.value()) CHECK(engine->runtimeCompiled());
+}
+
+// The other way to run a linear step. Engines are compiled for it; all of them use tensor cores, so that
+// float32 has some in TF32 alone.
+TEST("real cuDNN: every classifier has engines for matrix products, but for exact float32") {
+  if (!installed("matrix products")) return;
+  std::vector<Row> classifiers = table();
+  std::erase_if(classifiers, [](const Row& row) { return !row.layer.ends_with(":fc"); });
+  CHECK_EQ(classifiers.size(), size_t{3});
+  const auto products = [](CudnnContext& context, const ConvolutionShape& shape) {
+    std::vector<std::string> refused;
+    const auto engines = context.engines(shape, {kWorkspaceLimit, false, 2}, refused);
+    size_t count = 0;
+    if (engines.ok())
+      for (const auto& engine : engines.value()) {
+        if (!engine->name().starts_with("matmul ")) continue;
+        ++count;
+        CHECK(engine->runtimeCompiled());
+      }
+    return count;
+  };
+  for (const char* device : kDevices) {
+    const std::unique_ptr<CudnnContext> context = contextFor(device);
+    int asked = 0;
+    for (const Row& row : classifiers)
+      for (DType dtype : {DType::kFloat16, DType::kBFloat16, DType::kFloat32})
+        for (int n : {1, 256}) {
+          if (n == 1 && dtype != DType::kFloat16) continue;  // compiling takes a second each
+          ConvolutionShape shape = sized(row.shape, n, dtype);
+          shape.outputType = DType::kFloat32;
+          const size_t exact = products(*context, shape);
+          shape.tf32 = dtype == DType::kFloat32;
+          const size_t any = shape.tf32 ? products(*context, shape) : exact;
+          const std::string name = std::string(device) + " " + shapeText(shape) + ": ";
+          CHECK_EQ(name + std::to_string(exact), name + (shape.tf32 ? "0" : "2"));
+          CHECK_EQ(name + std::to_string(any), name + "2");
+          ++asked;
+        }
+    std::printf("  %s: %d classifiers asked for\n", device, asked);
+  }
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #include "test/cuda/simulated/control.h"
 
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 #include "cuda/emulated/stream.h"
@@ -14,11 +15,23 @@ thread_local int currentDevice = 0;
 thread_local cudaError_t lastError = cudaSuccess;
 thread_local bool inHostFunction = false;
 
+namespace {
+
+// For processes that have only their environment to be told by; reset() goes back to the constants.
+size_t setting(const char* name, size_t otherwise) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? otherwise : size_t(std::strtoull(text, nullptr, 10));
+}
+
+}  // namespace
+
 // Never destroyed: the device's thread and static objects of the program may outlive main().
 State& state() {
   static State* all = [] {
     auto* made = new State;
-    made->devices.resize(1);
+    made->devices.resize(setting("RESNET_SIMULATED_DEVICES", 1));
+    made->driverVersion = int(setting("RESNET_SIMULATED_DRIVER", size_t(made->driverVersion)));
+    made->cudnnVersion = setting("RESNET_SIMULATED_CUDNN", made->cudnnVersion);
     return made;
   }();
   return *all;
@@ -126,6 +139,11 @@ void resnetSimulatedReset() {
   all.cudnnVersion = 92400;
   all.memoryLimit = size_t{8} << 30;
   all.scheduleSeed = 0;
+  all.pace = 1;
+  all.nvml = kNvmlWorks;
+  all.pools.clear();
+  all.poolsSupported = true;
+  all.l2Bytes = size_t{50} << 20;
   all.calls = all.failCall = all.works = all.failWork = 0;
   all.failedCall.clear();
   all.pageableCopies = all.violations = 0;
@@ -149,6 +167,26 @@ void resnetSimulatedSetCudnnVersion(size_t version) {
 void resnetSimulatedSetMemoryLimit(size_t bytes) {
   Lock lock(state().mutex);
   state().memoryLimit = bytes;
+}
+void resnetSimulatedSetNvml(int how) {
+  Lock lock(state().mutex);
+  state().nvml = how;
+}
+int resnetSimulatedNvml() {
+  Lock lock(state().mutex);
+  return state().nvml;
+}
+void resnetSimulatedSetPools(bool supported) {
+  Lock lock(state().mutex);
+  state().poolsSupported = supported;
+}
+void resnetSimulatedSetPace(double times) {
+  Lock lock(state().mutex);
+  state().pace = times;
+}
+void resnetSimulatedSetL2Bytes(size_t bytes) {
+  Lock lock(state().mutex);
+  state().l2Bytes = bytes;
 }
 void resnetSimulatedSetSchedule(uint64_t seed) {
   Lock lock(state().mutex);
@@ -213,6 +251,7 @@ size_t resnetSimulatedLeaks(char* text, size_t bytes) {
     add("pinned allocation of " + std::to_string(allocation.bytes) + " bytes, number " +
             std::to_string(allocation.number),
         1);
+  add("memory pools", all.pools.size());
   add("streams", all.streams.size());
   add("events", all.events.size());
   add("graphs", all.graphs.size());
