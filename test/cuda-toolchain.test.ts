@@ -1,7 +1,7 @@
 // What scripts/cuda-toolchain.mjs takes for an installed CUDA toolchain, and what it refuses: over folders laid out as an
 // installer or a system's packages lay them out, with compilers that only say their version. Nothing is fetched.
 import { spawnSync } from 'node:child_process'
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 
@@ -179,5 +179,34 @@ onLinux('an installed CUDA toolchain (Linux only, on x64)', () => {
     const { reason, log } = look({ ...common, CUDA_HOME, PATH: `${old}:/usr/bin:/bin` })
     expect(reason).toMatch(/^cmake not installed/)
     expect(log.join()).toMatch(/cmake is 3\.31\.6, 4\.0 is needed for CUDA/)
+  })
+
+  // Where neither a toolkit nor a network is at hand: `npm test` lists the CUDA backend as skipped for this status.
+  const fetches = spawnSync('python3', ['-m', 'pip', '--version']).status === 0 ? test : test.skip
+  fetches('that can neither be found nor fetched is one message and a status of its own', () => {
+    const cache = path.join(scratch, 'cache')
+    const { status, stderr, stdout } = spawnSync(
+      process.execPath,
+      [path.join(__dirname, '..', 'scripts', 'cuda-toolchain.mjs')],
+      {
+        encoding: 'utf8',
+        env: {
+          PATH: '/usr/bin:/bin',
+          HOME: scratch,
+          RESNET_CUDA_FETCH: 'always',
+          RESNET_CUDA_HOME: cache,
+          PIP_CONFIG_FILE: '/dev/null',
+          PIP_INDEX_URL: 'http://127.0.0.1:9/simple',
+        },
+      },
+    )
+    expect(status).toBe(69)
+    expect(stdout).toMatch(/^Fetching nvcc, cudnn, frontend, cmake for CUDA as Python wheels into /)
+    expect(stderr).toMatch(
+      /^\nThe CUDA toolchain cannot be had: pip could not fetch it: .* \(the package index did not answer: .*refused\)\.\n/,
+    )
+    expect(stderr).toMatch(/The CPU backend does not need any of it\.\n$/)
+    // Nothing half fetched is left.
+    expect(readdirSync(cache)).toEqual([])
   })
 })
