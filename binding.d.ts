@@ -92,6 +92,9 @@ export interface Probe {
   runtime: string
   cudnn: string
   cudnnPath: string
+  /** Version of the driver's management library, libnvidia-ml.so.1; '' with the reason where it cannot be asked. */
+  nvml: string
+  nvmlReason: string
   /** Why no device can be used; '' when one can. */
   reason: string
 }
@@ -105,6 +108,21 @@ export interface DeviceInfo {
   memoryBytes: number
   freeBytes: number
   mig: boolean
+  ceilings: DeviceCeilings
+  /** In use by this process, as the driver counts it; 0: not known. */
+  processBytes: number
+}
+/** The most that a device does in a second; 0: not known. */
+export interface DeviceCeilings {
+  /** Read and written. */
+  bytesPerSecond: number
+  /** FLOP of dense matrix products by dtype of the operands, sums in float32. */
+  float16: number
+  bfloat16: number
+  tf32: number
+  float32: number
+  /** 'theoretical: …' from the card's clocks, 'measured: …' from a results file, or why it is not known. */
+  source: string
 }
 /** Bytes in use; `limit` 0: no cap. */
 export interface DeviceMemoryUse {
@@ -113,6 +131,12 @@ export interface DeviceMemoryUse {
   tensors: number
   staging: number
   limit: number
+  /**
+   * Of all that this process has on the device, as the driver counted it when a program or a lane was last made; 0 with
+   * the reason where it could not be asked.
+   */
+  process: number
+  processReason: string
 }
 export interface DeviceMemoryInfo {
   bytes: number
@@ -129,7 +153,8 @@ export interface PluginCounts {
 }
 
 export type Isa = 'portable' | 'avx2' | 'avx512'
-export type InputView = Float32Array | Uint8Array
+/** Uint16Array: the bits of float16 or bfloat16, whichever the plan's input is. */
+export type InputView = Float32Array | Uint16Array | Uint8Array
 export type OutputView = Float32Array | Int32Array
 /** Bytes [offset, offset + bytes) of a device's memory: whole images, dense. */
 export interface DevicePiece {
@@ -160,8 +185,17 @@ export interface ExplainRow {
   flop: number
   /** Per image: each tensor once, weights included. */
   bytes: number
-  /** Of the last profiled run; 0 when none was. */
+  /**
+   * CPU: of the last run. CUDA: of the step alone, for all images of a track, as it was measured at compile; its last row,
+   * of kind 'schedule', is the batch as a whole. 0: not measured.
+   */
   milliseconds: number
+  /** Scratch memory of the implementation. */
+  workspaceBytes: number
+  /** The least by the device's ceilings, of as many images as `milliseconds`; 0: not known. */
+  ceilingMilliseconds: number
+  /** Of the roofline: ceilingMilliseconds over milliseconds; 0 where one of them is not known. */
+  share: number
 }
 export interface TensorEntry {
   name: string
@@ -202,6 +236,8 @@ export interface CompileCall {
   deterministic?: boolean
   autotune?: 'off' | 'quick' | 'full'
   graphs?: boolean
+  tracks?: 'auto' | '1' | '2'
+  tileOrder?: 'auto' | 'forward' | 'alternate'
   /** Bytes. */
   workspaceLimit?: number
   /** A folder. */
@@ -223,12 +259,18 @@ export interface ImageCall {
   interpolation: 'bilinear' | 'bicubic'
   x: ImageWindow
   y: ImageWindow
-  /** [mean.length, outputHeight, outputWidth]; borrowed like the bytes until the promise settles. */
-  output: Float32Array
+  /**
+   * [mean.length, outputHeight, outputWidth] normalised, or [outputHeight, outputWidth, mean.length] levels as they are;
+   * borrowed like the bytes until the promise settles.
+   */
+  output: Float32Array | Uint8Array
   outputWidth: number
   outputHeight: number
   mean: readonly number[]
   std: readonly number[]
+  /** At most `threads` images of one line, which is a number from 1 on, are prepared at once. Absent: line 1, and as CpuInfo says. */
+  line?: number
+  threads?: number
   control?: Control
 }
 export interface JpegCall extends ImageCall {
@@ -252,7 +294,7 @@ export interface CpuInfo {
   /** Default thread count, and where it comes from ('affinity 2, cgroup quota 1.5'). */
   threads: number
   threadsFrom: string
-  /** Images prepared at once: RESNET_IMAGE_THREADS, else `threads`; 0 when that variable is no number. */
+  /** Images prepared at once where a call does not say: RESNET_IMAGE_THREADS, else `threads`; 0 when that variable is no number. */
   imageThreads: number
   l2Bytes: number
   l3Bytes: number

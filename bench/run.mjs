@@ -1,9 +1,12 @@
-// npm run bench [-- --only <regexp> --rounds 5 --seconds 3 --no-peers --output <file> --report <file>]
+// npm run bench [-- --only <regexp> --rounds 5 --seconds 3 --output <file> --report <file>
+//                   --append, which adds the trials to those of the file: a machine is not always free for long
+//                   --peers onnxruntime-node,transformers.js,torch,torch-compile,openvino | none --python <interpreter>]
 //
-// The harness of `resnet bench` over the trials of trials.mjs, beside the peers on the same weights. First every driver's
-// logits are compared with PyTorch's; then come the rounds; a missed bound or a wrong answer ends with status 1.
+// The harness of `resnet bench` over the trials of trials.mjs, beside the peers on the same weights. First our logits are
+// compared with PyTorch's; then come the rounds, in which peers are compared with ours before they are timed; a missed
+// bound or a wrong answer ends with status 1. Those of Node.js are installed; those of Python must be.
 import { execFileSync } from 'node:child_process'
-import { mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -12,7 +15,7 @@ import { rule } from '../scripts/formula.cjs'
 import { ensureBuilt } from '../scripts/setup.mjs'
 import { installPeers } from './peers.mjs'
 import { resultFile } from './result-file.mjs'
-import { bounds, drivers, networks, trials } from './trials.mjs'
+import { bounds, networks, packages, trials } from './trials.mjs'
 
 const require = createRequire(import.meta.url)
 const here = path.dirname(fileURLToPath(import.meta.url))
@@ -24,22 +27,26 @@ const { values: options } = parseArgs({
     only: { type: 'string', default: '' },
     rounds: { type: 'string', default: '5' },
     seconds: { type: 'string', default: '3' },
-    'no-peers': { type: 'boolean', default: false },
+    peers: { type: 'string', default: 'onnxruntime-node' },
+    python: { type: 'string' },
+    append: { type: 'boolean', default: false },
     output: { type: 'string' },
     report: { type: 'string' },
   },
 })
-const used = options['no-peers'] ? drivers.slice(0, 1) : drivers
+const wanted = options.peers === 'none' ? [] : options.peers.split(',')
 
 ensureBuilt()
 installPeers(
   peers,
-  used.flatMap((driver) => driver.package ?? []),
+  wanted.flatMap((peer) => packages[peer] ?? []),
 )
 // They are compiled, which they may not have been until now.
 const { nameOf, runTrials } = require('../dist/bench/run.js')
 const { ratioOfMedians, median } = require('../dist/bench/statistics.js')
-const { writeWhole } = require('../dist/bench/results.js')
+const { tableOf } = require('../dist/cli/bench-table.js')
+const { requirePeers } = require('../dist/bench/peers.js')
+const { readResults, withoutFolders, writeWhole } = require('../dist/bench/results.js')
 const { report } = require('../dist/bench/report.js')
 const { prepareNetwork } = await import('./prepare.mjs')
 
@@ -49,35 +56,24 @@ function withFiles(trial) {
   return { ...trial, network: { name: trial.network, ...network, ...files } }
 }
 
-/** 'resnet18 … batch 8, resnet' per answer that is not PyTorch's. */
+/** 'resnet18 … batch 8: 0.1, bound 1e-4' per answer of ours that is not PyTorch's. */
 function wrongAnswers(list) {
   const sized = list.filter(({ threads }) => threads === list[0].threads)
-  return sized.flatMap((trial) =>
-    used.flatMap(({ name: driver }) => {
-      const call = JSON.stringify({ trial, driver, peers })
-      const error = Number(execFileSync(process.execPath, [path.join(here, 'check.mjs'), call]))
-      console.log(`${nameOf(trial)}, ${driver}: logits ${error.toExponential(1)} from PyTorch's`)
-      return error <= rule.bound ? [] : [`${nameOf(trial)}, ${driver}: ${error}, bound ${rule.bound}`]
-    }),
-  )
+  return sized.flatMap((trial) => {
+    const error = Number(
+      execFileSync(process.execPath, [path.join(here, 'check.mjs'), JSON.stringify(trial)]),
+    )
+    console.log(`${nameOf(trial)}: logits ${error.toExponential(1)} from PyTorch's`)
+    return error <= rule.bound ? [] : [`${nameOf(trial)}: ${error}, bound ${rule.bound}`]
+  })
 }
 
-function print({ name, drivers: rows }) {
-  console.log(`\n${name}`)
+function print(trial) {
+  console.log(tableOf(trial).trimEnd())
   const rates = ({ rounds }) => rounds.map(({ imagesPerSecond }) => imagesPerSecond)
-  for (const row of rows) {
-    if (row.error !== undefined) {
-      console.log(`  ${row.driver.padEnd(18)} did not run: ${row.error.split('\n').at(-1)}`)
-      continue
-    }
-    const list = rates(row)
-    const spread = `${Math.min(...list).toFixed(1)} to ${Math.max(...list).toFixed(1)}`
-    const ours = row === rows[0] ? '' : `, ours is ${ratioText(ratioOfMedians(list, rates(rows[0])))}`
-    const { loadMs, loadPeakMb, eventLoopP99Ms } = row.rounds[0]
-    console.log(
-      `  ${row.driver.padEnd(18)} ${median(list).toFixed(1)} images/s (${spread})${ours}; event loop ` +
-        `${eventLoopP99Ms.toFixed(2)} ms, load ${loadMs.toFixed(0)} ms, ${loadPeakMb.toFixed(0)} MB`,
-    )
+  const [ours, ...others] = trial.drivers
+  for (const peer of others.filter(({ error }) => error === undefined)) {
+    console.log(`  ours is ${ratioText(ratioOfMedians(rates(peer), rates(ours)))} ${peer.driver}`)
   }
 }
 
@@ -99,24 +95,28 @@ if (chosen.length === 0) {
   console.error(`no trial matches /${options.only}/`)
   process.exit(2)
 }
+const places = { folder: peers, python: options.python }
+const otherPeers = await requirePeers(
+  wanted,
+  chosen.map(({ network }) => network),
+  places,
+)
 const problems = wrongAnswers(chosen)
-const results = await runTrials({
+const measured = await runTrials({
   trials: chosen,
-  drivers: used.map(({ name }) => name),
+  drivers: ['resnet', ...wanted],
   rounds: Number(options.rounds),
   seconds: Number(options.seconds),
   peers,
+  python: options.python,
   onTrial: print,
 })
+const results = withoutFolders({ ...measured, otherPeers })
 problems.push(...missedBounds(results))
 for (const { name, drivers: rows } of results.trials) {
   problems.push(
     ...rows.filter(({ error }) => error).map(({ driver, error }) => `${name}, ${driver}: ${error}`),
   )
-}
-// A result names no folder of the machine that it was measured on.
-for (const { network } of results.trials) {
-  for (const key of ['checkpoint', 'onnx']) network[key] = path.basename(network[key])
 }
 const { machine, date } = results
 if (machine.loadBefore > machine.available / 2) {
@@ -126,6 +126,11 @@ if (machine.loadBefore > machine.available / 2) {
 }
 const output = options.output ?? resultFile(date, machine)
 mkdirSync(path.dirname(output), { recursive: true })
+if (options.append && existsSync(output)) {
+  const { trials: earlier } = await readResults(output)
+  const names = new Set(results.trials.map(({ name }) => name))
+  results.trials.unshift(...earlier.filter(({ name }) => !names.has(name)))
+}
 await writeWhole(output, `${JSON.stringify(results, null, 2)}\n`)
 console.log(`\nWritten to ${path.relative(process.cwd(), output)}`)
 if (options.report) await writeWhole(options.report, report(results))

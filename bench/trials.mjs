@@ -27,8 +27,8 @@ export const bounds = [
   { of: ({ loadPeakMb }) => loadPeakMb, most: 320, what: 'MB at the first result' },
 ]
 
-/** Ours first: ratios are taken against the others. `package` is what the benchmark installs for itself. */
-export const drivers = [
-  { name: 'resnet' },
-  { name: 'onnxruntime-node', package: { name: 'onnxruntime-node', version: '1.30.0' } },
-]
+/** What the benchmark installs for itself, by the peer's name. */
+export const packages = {
+  'onnxruntime-node': { name: 'onnxruntime-node', version: '1.30.0' },
+  'transformers.js': { name: '@huggingface/transformers', version: '4.3.2' },
+}

@@ -31,6 +31,7 @@ class Owner {
 
 using Stream = Owner<cudaStream_t, cudaStreamDestroy>;
 using Event = Owner<cudaEvent_t, cudaEventDestroy>;
+using MemoryPool = Owner<cudaMemPool_t, cudaMemPoolDestroy>;
 using Graph = Owner<cudaGraph_t, cudaGraphDestroy>;
 using GraphExecutable = Owner<cudaGraphExec_t, cudaGraphExecDestroy>;
 
@@ -62,12 +63,13 @@ class PinnedMemory {
   }
   static Result<PinnedMemory> allocate(size_t bytes) {
     PinnedMemory memory;
-    if (bytes == 0) return memory;
+    // Named in full: nvcc's front end copies where the others move.
+    if (bytes == 0) return Result<PinnedMemory>(std::move(memory));
     RESNET_RETURN_IF_CUDA(
         cudaHostAlloc(reinterpret_cast<void**>(&memory.data_), bytes, cudaHostAllocDefault),
         "page-locking " + std::to_string(bytes) + " bytes of host memory for transfers");
     memory.bytes_ = bytes;
-    return memory;
+    return Result<PinnedMemory>(std::move(memory));
   }
   std::byte* data() const { return data_; }
   size_t bytes() const { return bytes_; }

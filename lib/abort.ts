@@ -1,12 +1,66 @@
 import { setMaxListeners } from 'node:events'
 
+/** What work within the library is stopped by: the user's own signal, or a Stop. */
+export type Signal = AbortSignal | Stop
+
+/**
+ * An AbortController and its signal in one, without events: those of an AbortSignal take microseconds a call, and tens
+ * of them when a network has emptied the caches.
+ */
+export class Stop {
+  aborted = false
+  reason: unknown
+  private listeners: Set<() => void> | undefined
+  private controller: AbortController | undefined
+
+  /** Idempotent: the first reason stays. */
+  abort(reason: unknown): void {
+    if (this.aborted) return
+    this.aborted = true
+    this.reason = reason
+    const { listeners } = this
+    this.listeners = undefined
+    if (listeners !== undefined) for (const listener of listeners) listener()
+    this.controller?.abort(reason)
+  }
+
+  throwIfAborted(): void {
+    if (this.aborted) throw this.reason
+  }
+
+  /** As `onAbort`. */
+  listen(listener: () => void): () => void {
+    this.listeners ??= new Set()
+    this.listeners.add(listener)
+    return () => this.listeners?.delete(listener)
+  }
+
+  /** For those who know AbortSignals only; made when somebody asks. */
+  get signal(): AbortSignal {
+    if (this.controller === undefined) {
+      this.controller = new AbortController()
+      setMaxListeners(0, this.controller.signal)
+      if (this.aborted) this.controller.abort(this.reason)
+    }
+    return this.controller.signal
+  }
+}
+
+const nothing = () => {}
+
 /**
  * Calls `listener` when the signal aborts, until the returned function is called. One signal may cancel any number of
  * calls, so the warning of Node about many listeners is turned off for it.
  */
-export function onAbort(signal: AbortSignal | undefined, listener: () => void): () => void {
-  if (signal === undefined) return () => {}
+export function onAbort(signal: Signal | undefined, listener: () => void): () => void {
+  if (signal === undefined) return nothing
+  if (signal instanceof Stop) return signal.listen(listener)
   setMaxListeners(0, signal)
   signal.addEventListener('abort', listener, { once: true })
   return () => signal.removeEventListener('abort', listener)
+}
+
+/** The same as an AbortSignal, for Node's functions. */
+export function asAbortSignal(signal: Signal | undefined): AbortSignal | undefined {
+  return signal instanceof Stop ? signal.signal : signal
 }

@@ -42,7 +42,7 @@ class EagerRunner {
     signal?.throwIfAborted()
     const inputs = Object.entries(operation.inputs).map(([label, tensor]) => ({
       label,
-      tensor: asFloat32(name, label, tensor),
+      tensor: checkFloats(name, label, tensor),
     }))
     const [first, ...others] = inputs.map(({ tensor }) => tensor) as [Tensor, ...Tensor[]]
     const images = first.shape[0] as number
@@ -140,12 +140,12 @@ function newPlan({ graph, outputs, name }: Operation, inputs: GraphInput[], like
 }
 
 /** [N, C, H, W] as an image, [N, D] as a vector. */
-function asGraphInput(label: string, { shape, layout }: Tensor): GraphInput {
+function asGraphInput(label: string, { shape, layout, dtype }: Tensor): GraphInput {
   const [, c = 1, h = 1, w = 1] = shape
-  return { name: label, shape: [h, w, c], dtype: 'float32', layout }
+  return { name: label, shape: [h, w, c], dtype: dtype as GraphInput['dtype'], layout }
 }
 
-function asFloat32(name: string, label: string, tensor: Tensor): Tensor {
+function checkFloats(name: string, label: string, tensor: Tensor): Tensor {
   if (!(tensor instanceof Tensor)) {
     throw invalidArgument(`${name}: expected ${label} to be a Tensor, received ${describe(tensor)}`)
   }
@@ -153,7 +153,7 @@ function asFloat32(name: string, label: string, tensor: Tensor): Tensor {
     const expected = `${name}: expected ${label} of shape [N, C, H, W] or [N, D]`
     throw invalidArgument(`${expected}, received [${tensor.shape.join(', ')}]`)
   }
-  if (tensor.dtype !== 'uint8' && tensor.dtype !== 'int32') return tensor.toFloat32()
+  if (tensor.dtype !== 'uint8' && tensor.dtype !== 'int32') return tensor
   throw invalidArgument(
     `${name}: expected ${label} of float32, float16 or bfloat16, received ${tensor.dtype}; convert it with toFloat32()`,
   )

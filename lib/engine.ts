@@ -1,4 +1,5 @@
-import type { Binding, Checkpoint, ExplainRow, Isa, Weights } from '../binding.js'
+import type { Binding, Checkpoint, DeviceMemoryUse, ExplainRow, Isa, Weights } from '../binding.js'
+import type { Signal } from './abort.js'
 import { buildNetwork, inputName, logitsName, type Network, pooledName } from './architecture/build.js'
 import type { Architecture } from './architecture/spec.js'
 import type { CallHandle } from './batching/call.js'
@@ -12,14 +13,29 @@ import { invalidArgument, unsupported } from './errors.js'
 import { type Graph, type GraphNode, indicesOf } from './graph/graph.js'
 import { lower } from './graph/lower.js'
 import type { InputStep, MemoryLayout } from './graph/plan.js'
+import type { ImageLine } from './image/decode.js'
+import type { ImageForm } from './image/types.js'
 import { native } from './native/call.js'
 import { holdAll } from './native/storage.js'
 import { type Compiled, compileProgram, ProgramCache, type ProgramMemory } from './programs.js'
 
+/** What a model takes, and on a GPU what is in use there. */
+export interface ModelMemory extends ProgramMemory {
+  /**
+   * Of all models of this thread under the same `memoryLimit`, in bytes; `process` is the driver's own count of the whole
+   * process. Absent on the CPU, and once the model is disposed of.
+   */
+  device?: DeviceMemoryUse
+}
+
 /** Families of programs that a model keeps: the input sizes and requests that alternate in practice. */
 const maxFamilies = 4
-/** Images that may be decoded ahead even with small batches: a few for every thread that decodes. */
+/** Kinds of images that are remembered for each request: a kind's key is long to write for every call. */
+const maxKinds = 16
+/** Images that may be decoded ahead even with small batches. */
 const minDecoded = 16
+/** Every model has a line of its own. */
+let lastLine = 1
 
 export interface EngineOptions {
   /** Of each lane. */
@@ -29,6 +45,8 @@ export interface EngineOptions {
   maxBatch: number
   maxDelayMs: number
   maxQueue: number
+  /** Images prepared at once; 0: what the environment says is no number. */
+  imageThreads: number
   float32Precision: 'highest' | 'high' | 'tf32'
   /** For tests; users choose with RESNET_ISA. */
   isa?: Isa
@@ -80,14 +98,19 @@ export class Engine {
   readonly recorder = new Recorder()
   /** Of images that are decoded ahead of the network. */
   readonly gate: Gate
+  /** Of its images before the addon's threads; absent: those threads say what is wrong with the environment's number. */
+  readonly imageLine: ImageLine | undefined
+  private readonly kinds = new WeakMap<Request, Kind[]>()
+  private readonly requests = new Map<string, Request>()
   private disposal?: Promise<void>
 
   constructor(private readonly parts: EngineParts) {
     this.architecture = parts.architecture
     this.options = parts.options
     this.network = buildNetwork(parts.architecture)
-    const { lanes, maxBatch } = parts.options
-    this.gate = new Gate(Math.max(minDecoded, 2 * lanes * maxBatch))
+    const { imageThreads } = parts.options
+    this.imageLine = imageThreads > 0 ? { line: ++lastLine, threads: imageThreads } : undefined
+    this.gate = new Gate(this.ahead)
     const schedulerOptions = { ...parts.options, owner: 'The model' }
     this.scheduler = new Scheduler(schedulerOptions, (batch) => this.traced(batch), this.recorder)
   }
@@ -102,19 +125,56 @@ export class Engine {
     return callChannel.tracePromise(() => this.scheduler.call(request, body), context)
   }
 
+  /**
+   * Images that are decoded or wait decoded: two batches for every lane, one that runs and one that fills meanwhile, and
+   * where there are more threads than that, a batch and a few images for each of them.
+   */
+  get ahead(): number {
+    const { lanes, maxBatch, imageThreads } = this.options
+    return Math.max(minDecoded, 2 * lanes * maxBatch, lanes * maxBatch + 2 * imageThreads)
+  }
+
+  /** What decoded images are made before they come here: a device normalises them itself, for a quarter of the bytes. */
+  get form(): ImageForm {
+    return this.lease === undefined ? 'float32' : 'uint8'
+  }
+
+  /** What images are in that form. */
+  imagesOf(height: number, width: number): InputKind {
+    return this.form === 'float32'
+      ? { height, width, dtype: 'float32', layout: 'nchw' }
+      : { height, width, dtype: 'uint8', layout: 'nhwc' }
+  }
+
   /** What is under way, and what it takes. */
-  load(): { queueDepth: number; busyLanes: number; memory: ProgramMemory } {
+  load(): { queueDepth: number; busyLanes: number; memory: ModelMemory } {
     const { queueDepth, busyLanes } = this.scheduler
-    return { queueDepth, busyLanes, memory: this.programs.memory() }
+    const device = this.disposal === undefined ? this.lease?.device.memory() : undefined
+    const memory = { ...this.programs.memory(), ...(device === undefined ? {} : { device }) }
+    return { queueDepth, busyLanes, memory }
   }
 
   kindOf(input: InputKind, request: Request): Kind {
     const { height, width, dtype, layout } = input
-    return { key: [`${height}x${width}`, request.key, dtype, layout].join(' | '), input, request }
+    const known = this.kinds.get(request)
+    for (const kind of known ?? []) {
+      const { input: other } = kind
+      if (
+        other.height === height &&
+        other.width === width &&
+        other.dtype === dtype &&
+        other.layout === layout
+      )
+        return kind
+    }
+    const kind = { key: [`${height}x${width}`, request.key, dtype, layout].join(' | '), input, request }
+    if (known === undefined || known.length === maxKinds) this.kinds.set(request, [kind])
+    else known.push(kind)
+    return kind
   }
 
   /** Compiles what a batch of `images` of the kind needs, and makes all lanes. */
-  async prepare(kind: Kind, images: number, signal: AbortSignal): Promise<void> {
+  async prepare(kind: Kind, images: number, signal: Signal): Promise<void> {
     const { key, compile } = this.programFor(kind, images)
     await this.programs.use(key, compile, ({ lanes }) => lanes.fill(), signal)
   }
@@ -132,10 +192,11 @@ export class Engine {
     return batchChannel.tracePromise(() => this.run(batch), context)
   }
 
-  private async run({ kind, images, shares, signal }: Batch<Kind>): Promise<void> {
+  private run({ kind, images, shares, signal }: Batch<Kind>): Promise<void> {
     const { key, compile } = this.programFor(kind, images)
     const body = async ({ lanes, outputShapes }: Compiled) => {
-      const { release, ...call } = await assemble(shares, outputShapes)
+      const assembling = assemble(shares, outputShapes)
+      const { release, ...call } = assembling instanceof Promise ? await assembling : assembling
       try {
         if (call.batch === 0) return
         await lanes.use(async (lane) => {
@@ -147,11 +208,11 @@ export class Engine {
         release()
       }
     }
-    await this.programs.use(key, compile, body, signal)
+    return this.programs.use(key, compile, body, signal)
   }
 
   /** How the program of such a batch runs, step by step; times are those of its last run, 0 before the first. */
-  explain(kind: Kind, images: number, signal: AbortSignal): Promise<ExplainRow[]> {
+  explain(kind: Kind, images: number, signal: Signal): Promise<ExplainRow[]> {
     const { key, compile } = this.programFor(kind, images)
     return this.programs.use(key, compile, async ({ program }) => program.explain(), signal)
   }
@@ -168,20 +229,22 @@ export class Engine {
   }
 
   logits(): Request {
-    return { key: 'logits', outputs: [this.headOrThrow('forward')], tail: [] }
+    return this.remembered('logits', () => ({ outputs: [this.headOrThrow('forward')], tail: [] }))
   }
 
   pooled(): Request {
-    return { key: 'pooled', outputs: [pooledName], tail: [] }
+    return this.remembered('pooled', () => ({ outputs: [pooledName], tail: [] }))
   }
 
   /** Scores (softmax) and indices of the k likeliest classes. */
   likeliest(k: number): Request {
-    const tail: GraphNode[] = [
-      { kind: 'softmax', name: 'softmax', input: this.headOrThrow('classify') },
-      { kind: 'topK', name: 'topK', input: 'softmax', k },
-    ]
-    return { key: `topK ${k}`, outputs: ['topK', indicesOf('topK')], tail }
+    return this.remembered(`topK ${k}`, () => {
+      const tail: GraphNode[] = [
+        { kind: 'softmax', name: 'softmax', input: this.headOrThrow('classify') },
+        { kind: 'topK', name: 'topK', input: 'softmax', k },
+      ]
+      return { outputs: ['topK', indicesOf('topK')], tail }
+    })
   }
 
   stages(names: readonly string[]): Request {
@@ -194,6 +257,14 @@ export class Engine {
     return { key: `stages ${names.join()}`, outputs, tail: [] }
   }
 
+  private remembered(key: string, make: () => Omit<Request, 'key'>): Request {
+    const known = this.requests.get(key)
+    if (known !== undefined) return known
+    const made = { key, ...make() }
+    this.requests.set(key, made)
+    return made
+  }
+
   private headOrThrow(method: string): string {
     if (this.architecture.numClasses > 0) return logitsName
     throw unsupported(`${method}: the network has no head (numClasses 0); embed and features need none`)
@@ -201,11 +272,11 @@ export class Engine {
 
   private programFor(kind: Kind, images: number) {
     const bucket = bucketOf(images, this.options.maxBatch)
-    const compile = (signal: AbortSignal) => this.compile(kind, bucket, signal)
+    const compile = (signal: Signal) => this.compile(kind, bucket, signal)
     return { key: { family: kind.key, bucket }, compile }
   }
 
-  private async compile({ input, request }: Kind, maxBatch: number, signal: AbortSignal): Promise<Compiled> {
+  private async compile({ input, request }: Kind, maxBatch: number, signal: Signal): Promise<Compiled> {
     const { height, width, dtype, layout } = input
     const { outputs, tail } = request
     const { binding, weights, normalisation, architecture, device } = this.parts
@@ -238,20 +309,60 @@ function bucketOf(images: number, maxBatch: number): number {
 }
 
 /** The native call of a batch; a share that has no memory for its outputs, or lost that of its inputs, fails alone. */
-async function assemble(shares: readonly Share[], shapes: Compiled['outputShapes']) {
+function assemble(
+  shares: readonly Share[],
+  shapes: Compiled['outputShapes'],
+): Assembled | Promise<Assembled> {
+  const filled = shares.map((share) => outputsOf(share, shapes))
+  const isThere = (outputs: (typeof filled)[number]) => !(outputs instanceof Promise)
+  if (filled.every(isThere)) return join(shares, filled as (OutputPieces | undefined)[], shapes)
+  return Promise.all(filled).then((outputs) => join(shares, outputs, shapes))
+}
+
+interface Assembled {
+  batch: number
+  inputs: Share['pieces'][]
+  outputs: OutputPieces
+  release(): void
+}
+
+/** undefined: it has failed. */
+function outputsOf(
+  { outputs, fail }: Share,
+  shapes: Compiled['outputShapes'],
+): OutputPieces | undefined | Promise<OutputPieces | undefined> {
+  const failed = (error: unknown) => {
+    fail(error)
+    return undefined
+  }
+  try {
+    const filled = outputs(shapes)
+    return filled instanceof Promise ? filled.catch(failed) : filled
+  } catch (error) {
+    return failed(error)
+  }
+}
+
+function join(
+  shares: readonly Share[],
+  filled: readonly (OutputPieces | undefined)[],
+  shapes: Compiled['outputShapes'],
+): Assembled {
   const outputs: OutputPieces = shapes.map(() => [])
   const inputs: Share['pieces'] = []
   const held: (() => void)[] = []
   let batch = 0
-  for (const { pieces, images, outputs: outputsFor, fail } of shares) {
+  for (const [s, { pieces, images, fail }] of shares.entries()) {
+    const memory = filled[s]
+    if (memory === undefined) continue
     try {
-      const filled = await outputsFor(shapes)
-      held.push(holdAll([...pieces, ...filled.flat()]))
-      for (const [i, views] of filled.entries()) outputs[i]?.push(...views)
+      const release = holdAll(pieces, memory)
+      if (release !== undefined) held.push(release)
     } catch (error) {
       fail(error)
       continue
     }
+    for (const [i, views] of memory.entries()) outputs[i]?.push(...views)
     inputs.push(...pieces)
     batch += images
   }

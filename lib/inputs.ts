@@ -1,7 +1,7 @@
 import type { InputView, OutputView } from '../binding.js'
-import type { Engine, EngineCall, InputKind, Request } from './engine.js'
-import { invalidArgument, ResNetError, unsupported } from './errors.js'
-import { preprocess } from './image/decode.js'
+import type { Engine, EngineCall, Request } from './engine.js'
+import { invalidArgument, ResNetError } from './errors.js'
+import { type ImageData, preprocess } from './image/decode.js'
 import { type ImageLimits, isSharp } from './image/source.js'
 import type { ImageInput, PreprocessedImage, Preprocessing } from './image/types.js'
 import { native } from './native/call.js'
@@ -40,9 +40,9 @@ export interface HostOutput extends Output {
 
 type Piece = OutputView | StoredPiece
 
-/** The outputs of a call, filled batch by batch. */
+/** The outputs of a call, filled batch by batch. Memory of the host is there at once, a device's has to be awaited. */
 class Outputs {
-  private outputs: Promise<Output[]> | undefined
+  private outputs: Output[] | Promise<Output[]> | undefined
   private over = false
   private readonly method: string
   private readonly request: Request
@@ -58,13 +58,13 @@ class Outputs {
   }
 
   /** One piece per output for `count` consecutive images of the call. */
-  async range(shapes: readonly Shape[], from: number, count: number): Promise<Piece[][]> {
-    return (await this.allocated(shapes, from)).map((output) => [pieceOf(output, from, count)])
+  range(shapes: readonly Shape[], from: number, count: number): Piece[][] | Promise<Piece[][]> {
+    return this.pieces(shapes, from, (output) => [pieceOf(output, from, count)])
   }
 
   /** One piece per output and image, for the images at `positions` of the call. */
-  async each(shapes: readonly Shape[], positions: readonly number[]): Promise<Piece[][]> {
-    return (await this.allocated(shapes, positions[0] as number)).map((output) =>
+  each(shapes: readonly Shape[], positions: readonly number[]): Piece[][] | Promise<Piece[][]> {
+    return this.pieces(shapes, positions[0] as number, (output) =>
       positions.map((position) => pieceOf(output, position, 1)),
     )
   }
@@ -76,39 +76,58 @@ class Outputs {
   /** The call has failed: a device's memory does not wait for the garbage collector. */
   async dispose(): Promise<void> {
     this.over = true
-    const made = await this.outputs?.catch(() => [])
-    for (const { data } of made ?? []) if (data instanceof DeviceStorage) data.dispose()
+    if (!(this.outputs instanceof Promise)) return
+    for (const { data } of await this.outputs.catch(() => [])) {
+      if (data instanceof DeviceStorage) data.dispose()
+    }
   }
 
-  private async allocated(shapes: readonly Shape[], index: number): Promise<Output[]> {
+  private pieces(
+    shapes: readonly Shape[],
+    index: number,
+    piecesOf: (output: Output) => Piece[],
+  ): Piece[][] | Promise<Piece[][]> {
     // What is left of a failed call drops out of its batch.
     if (this.over) throw new ResNetError('ERR_RESNET_DISPOSED', `${this.method}: the call has failed`)
     this.outputs ??= this.allocateAll(shapes)
-    const outputs = await this.outputs
-    for (const [i, { shape }] of outputs.entries()) {
-      if (shape.join() !== shapes[i]?.join()) throw this.differing(shape, shapes[i] as Shape, index)
+    const given = (outputs: Output[]) => {
+      for (const [i, { shape }] of outputs.entries()) {
+        if (!isSame(shape, shapes[i] as Shape)) throw this.differing(shape, shapes[i] as Shape, index)
+      }
+      return outputs.map(piecesOf)
     }
-    return outputs
+    return this.outputs instanceof Promise ? this.outputs.then(given) : given(this.outputs)
   }
 
-  private async allocateAll(shapes: readonly Shape[]): Promise<Output[]> {
+  private allocateAll(shapes: readonly Shape[]): Output[] | Promise<Output[]> {
+    const wanted = (shape: Shape, i: number) => ({
+      method: this.method,
+      node: this.request.outputs[i],
+      images: this.images,
+      shape,
+      given: 'images',
+    })
+    const { images, lease } = this
+    if (lease !== undefined) return this.allocateOn(lease, shapes.map(wanted))
+    return shapes.map((shape, i) => ({ images, shape, data: allocateOutput(wanted(shape, i)) }))
+  }
+
+  private async allocateOn(
+    { device, name }: NonNullable<Engine['lease']>,
+    wanted: Parameters<typeof elementsOfOutput>[0][],
+  ): Promise<Output[]> {
     const made = await Promise.allSettled(
-      shapes.map((shape, i) => this.allocate(shape, this.request.outputs[i])),
+      wanted.map(async (request): Promise<Output> => {
+        const bytes = 4 * elementsOfOutput(request)
+        const memory = await native(undefined, () => device.allocate({ bytes }))
+        return { images: request.images, shape: request.shape, data: new DeviceStorage(memory, name) }
+      }),
     )
     const outputs = made.flatMap((output) => (output.status === 'fulfilled' ? [output.value] : []))
     const failed = made.find((output) => output.status === 'rejected')
     if (failed === undefined) return outputs
     for (const { data } of outputs) if (data instanceof DeviceStorage) data.dispose()
     throw failed.reason
-  }
-
-  private async allocate(shape: Shape, node: string | undefined): Promise<Output> {
-    const { images, method, lease } = this
-    const wanted = { method, node, images, shape, given: 'images' }
-    if (lease === undefined) return { images, shape, data: allocateOutput(wanted) }
-    const bytes = 4 * elementsOfOutput(wanted)
-    const memory = await native(undefined, () => lease.device.allocate({ bytes }))
-    return { images, shape, data: new DeviceStorage(memory, lease.name) }
   }
 
   private differing(expected: Shape, received: Shape, index: number): Error {
@@ -124,7 +143,12 @@ class Outputs {
 function pieceOf({ shape, data }: Output, from: number, count: number): Piece {
   const elements = size(shape)
   if (data instanceof DeviceStorage) return storedPiece(data, 4 * from * elements, 4 * count * elements)
-  return data.subarray(from * elements, (from + count) * elements)
+  return part(data, from * elements, (from + count) * elements)
+}
+
+/** All of it is the view itself. */
+function part<View extends InputView | OutputView>(view: View, from: number, to: number): View {
+  return from === 0 && to === view.length ? view : (view.subarray(from, to) as View)
 }
 
 /** Runs a tensor [N, C, H, W] straight from its memory. */
@@ -161,39 +185,31 @@ function asInput(x: Tensor, { method, engine }: CallRunner) {
           : ''),
     )
   }
-  if (x.dtype === 'int32') {
+  const { dtype } = x
+  if (dtype === 'int32') {
     throw invalidArgument(
       `${method}: expected a tensor of float32, float16, bfloat16 or uint8, received int32`,
     )
   }
-  const dtype: InputKind['dtype'] = x.dtype === 'uint8' ? 'uint8' : 'float32'
-  const elements = channels * height * width
-  const pieceAt = pieces(x, dtype, elements, method, engine)
+  const pieceAt = pieces(x, channels * height * width, method, engine)
   return { pieceAt, images, height, width, dtype, layout: x.layout }
 }
 
 /** Gives the memory of consecutive images of a tensor. */
 function pieces(
   x: Tensor,
-  dtype: InputKind['dtype'],
   elements: number,
   method: string,
   { lease }: Engine,
 ): (from: number, count: number) => InputView | StoredPiece {
   if (x.device === 'cpu') {
-    const data = (dtype === 'uint8' ? x.data : x.toFloat32().data) as InputView
-    return (from, count) => data.subarray(from * elements, (from + count) * elements)
+    const data = x.data as InputView
+    return (from, count) => part(data, from * elements, (from + count) * elements)
   }
   if (x.device !== lease?.name) {
     throw invalidArgument(
       `${method}: expected a tensor on the CPU${lease === undefined ? '' : ` or on ${lease.name}`}, received one on ` +
         `${x.device}; await tensor.to('cpu') copies it`,
-    )
-  }
-  if (x.dtype !== dtype) {
-    throw unsupported(
-      `${method}: expected a device's tensor of float32 or uint8, received ${x.dtype}; convert it with toFloat32() before ` +
-        'it goes to the device',
     )
   }
   return (from, count) => x.piece(from * elements, count * elements)
@@ -268,8 +284,17 @@ async function decodeOne(
   image: ImageInput,
   index: number,
   { preprocessing, autoOrient, jpegScaling, limits, indexed, call, engine }: CallRunner & ImageOptions,
-): Promise<PreprocessedImage> {
-  const options = { signal: call.signal, autoOrient, jpegScaling, limits, ...(indexed ? { index } : {}) }
+): Promise<PreprocessedImage<ImageData>> {
+  const { form, imageLine: line } = engine
+  const options = {
+    signal: call.signal,
+    autoOrient,
+    jpegScaling,
+    limits,
+    form,
+    line,
+    ...(indexed ? { index } : {}),
+  }
   const begun = performance.now()
   const decoded = await preprocess(image, preprocessing, options)
   engine.recorder.decoded(performance.now() - begun)
@@ -292,10 +317,10 @@ interface Group {
   width: number
   /** Positions within the batch. */
   members: number[]
-  pieces: Float32Array[]
+  pieces: ImageData[]
 }
 
-function bySize(decoded: readonly PreprocessedImage[]): Group[] {
+function bySize(decoded: readonly PreprocessedImage<ImageData>[]): Group[] {
   const groups = new Map<string, Group>()
   for (const [member, { data, height, width }] of decoded.entries()) {
     const key = `${height}x${width}`
@@ -313,7 +338,7 @@ async function runGroup(
   { engine, request, call }: CallRunner,
 ): Promise<void> {
   const places = members.map((member) => positions[member] as number)
-  await call.submit(engine.kindOf({ height, width, dtype: 'float32', layout: 'nchw' }, request), {
+  await call.submit(engine.kindOf(engine.imagesOf(height, width), request), {
     images: members.length,
     waitedMs,
     slice: (from, count) => {
@@ -335,4 +360,8 @@ function slices(count: number, length: number): number[][] {
 
 function size([h, w, c]: Shape): number {
   return h * w * c
+}
+
+function isSame(a: Shape, b: Shape): boolean {
+  return a[0] === b[0] && a[1] === b[1] && a[2] === b[2]
 }

@@ -34,7 +34,7 @@ export interface WarmupOptions {
   width: number
   /** Batch sizes, up to maxBatch. Default [1]. */
   batches?: readonly number[]
-  /** What will be called. Default 'classify', without a head 'embed'. */
+  /** What will be called: 'forward' with a float32 tensor of layout 'nchw', the others with images. Default 'classify', without a head 'embed'. */
   method?: 'classify' | 'forward' | 'embed'
 }
 
@@ -54,6 +54,11 @@ export interface ModelOptions {
   float32Precision?: 'highest' | 'high' | 'tf32'
   /** Default 0: what affinity and cgroup quota allow. */
   threads?: number
+  /**
+   * Images that are decoded and resized at once, in threads of their own beside those of the network. Default 0: what the
+   * environment variable RESNET_IMAGE_THREADS says, else as many as `threads`: whichever of both has less to do sleeps.
+   */
+  imageThreads?: number
   /** Images that run at once: of one call, which is split when it has more, or of several. Default 8. */
   maxBatch?: number
   /**
@@ -78,6 +83,16 @@ export interface ModelOptions {
   autotune?: 'off' | 'quick' | 'full'
   /** CUDA: launch a batch as one captured graph. Default true. */
   graphs?: boolean
+  /**
+   * CUDA: run a batch whole, or as two halves side by side, one of them half a network ahead. Default 'auto': with
+   * `autotune`, batches of 64 images and more are timed both ways; all else runs whole.
+   */
+  tracks?: 1 | 2 | 'auto'
+  /**
+   * CUDA: the order in which our own kernels take the images of a batch: all forward, or each against what it reads.
+   * Default 'auto': timed both ways with `autotune`, otherwise forward. Results are the same bits.
+   */
+  tileOrder?: 'auto' | 'forward' | 'alternate'
   /** CUDA: folder that keeps compiled engines; false: none. Default resnet/engines in the user's cache folder. */
   engineCache?: string | false
   /** One name per class. */
@@ -132,6 +147,10 @@ export const modelTable = {
   dtype: option.oneOf('float32', 'float16', 'bfloat16', 'int8'),
   float32Precision: option.defaulting(option.oneOf('highest', 'high', 'tf32'), 'high' as const),
   threads: option.defaulting(option.integer(0, 1024, ' (0: what the machine grants)'), 0),
+  imageThreads: option.defaulting(
+    option.integer(0, 1024, ' (0: RESNET_IMAGE_THREADS, else as many as threads)'),
+    0,
+  ),
   maxBatch: option.defaulting(option.integer(1, 1024), 8),
   maxDelayMs: option.defaulting(option.number(0, 60_000), 0),
   maxQueue: option.defaulting(positive, Number.MAX_SAFE_INTEGER),
@@ -141,6 +160,8 @@ export const modelTable = {
   deterministic: option.defaulting(option.boolean, false),
   autotune: option.defaulting(option.oneOf('off', 'quick', 'full'), 'quick' as const),
   graphs: option.defaulting(option.boolean, true),
+  tracks: option.defaulting(option.oneOf<1 | 2 | 'auto'>(1, 2, 'auto'), 'auto' as const),
+  tileOrder: option.defaulting(option.oneOf('auto', 'forward', 'alternate'), 'auto' as const),
   engineCache: option.value<string | false>(
     'the path of a folder, or false',
     (value) => value === false || (typeof value === 'string' && value !== ''),

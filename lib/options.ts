@@ -91,13 +91,26 @@ export function readOptions<T extends Table>(call: string, table: T, options: un
   for (const name of Object.keys(given)) {
     if (!Object.hasOwn(table, name)) throw unknownOption(call, name, Object.keys(table))
   }
-  const values: Record<string, unknown> = {}
-  for (const [name, { fallback }] of Object.entries(table)) {
+  const values = { ...defaultsOf(table) }
+  if (options === undefined) return values
+  for (const name of Object.keys(values)) {
     const received = given[name]
-    values[name] =
-      received === undefined ? fallback : check(call, name, table[name] as Rule<unknown>, received)
+    if (received !== undefined) {
+      ;(values as Record<string, unknown>)[name] = check(call, name, table[name] as Rule<unknown>, received)
+    }
   }
-  return values as Values<T>
+  return values
+}
+
+/** Made once for each table: calls read their options every time. */
+const knownDefaults = new WeakMap<Table, Values<Table>>()
+
+function defaultsOf<T extends Table>(table: T): Values<T> {
+  const known = knownDefaults.get(table)
+  if (known !== undefined) return known as Values<T>
+  const made = Object.fromEntries(Object.entries(table).map(([name, { fallback }]) => [name, fallback]))
+  knownDefaults.set(table, made)
+  return made as Values<T>
 }
 
 /** One value against one rule, with the same sentence. */

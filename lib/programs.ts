@@ -1,5 +1,5 @@
 import type { Binding, CompileCall, Lane, Program } from '../binding.js'
-import { onAbort } from './abort.js'
+import { onAbort, type Signal, Stop } from './abort.js'
 import { native } from './native/call.js'
 
 /** A compiled plan with its lanes, and the [H, W, C] of its outputs. */
@@ -68,7 +68,7 @@ export async function compileProgram(
   binding: Binding,
   call: Omit<CompileCall, 'control'>,
   { outputShapes, maxLanes = 1 }: { outputShapes: Compiled['outputShapes']; maxLanes?: number },
-  signal?: AbortSignal,
+  signal?: Signal,
 ): Promise<Compiled> {
   const program = await native(signal, (cancel) => binding.compile({ ...call, ...cancel }))
   const lanes = new Lanes(program, maxLanes)
@@ -109,7 +109,7 @@ interface Entry {
   users: number
   /** Users that would still wait for the compilation; none: it is cancelled. */
   interested: number
-  cancel: AbortController
+  cancel: Stop
   /** No longer in the cache: the last user disposes of it. */
   evicted: boolean
 }
@@ -127,9 +127,9 @@ export class ProgramCache {
    */
   async use<T>(
     key: ProgramKey,
-    compile: (signal: AbortSignal) => Promise<Compiled>,
+    compile: (signal: Signal) => Promise<Compiled>,
     body: (compiled: Compiled) => Promise<T>,
-    signal?: AbortSignal,
+    signal?: Signal,
   ): Promise<T> {
     const name = `${key.family} | ${key.bucket}`
     const known = this.entries.get(name)
@@ -140,7 +140,7 @@ export class ProgramCache {
     if (known === undefined) this.evict(this.limit)
     ++entry.users
     try {
-      return await body(await this.compiledOf(name, entry, signal))
+      return await body(entry.made ?? (await this.compiledOf(name, entry, signal)))
     } finally {
       --entry.users
       if (entry.evicted && entry.users === 0) this.remove(entry)
@@ -167,7 +167,7 @@ export class ProgramCache {
     }
   }
 
-  private async compiledOf(name: string, entry: Entry, signal?: AbortSignal): Promise<Compiled> {
+  private async compiledOf(name: string, entry: Entry, signal?: Signal): Promise<Compiled> {
     // One that failed or was aborted is tried again by the next call.
     const forget = () => {
       if (this.entries.get(name) === entry) this.entries.delete(name)
@@ -213,7 +213,7 @@ export class ProgramCache {
   }
 }
 
-function newEntry(family: string, compile: (signal: AbortSignal) => Promise<Compiled>): Entry {
-  const cancel = new AbortController()
-  return { family, compiled: compile(cancel.signal), users: 0, interested: 0, cancel, evicted: false }
+function newEntry(family: string, compile: (signal: Signal) => Promise<Compiled>): Entry {
+  const cancel = new Stop()
+  return { family, compiled: compile(cancel), users: 0, interested: 0, cancel, evicted: false }
 }

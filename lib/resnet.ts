@@ -1,4 +1,5 @@
 import type { Binding, Checkpoint, ExplainRow, Isa, Weights } from '../binding.js'
+import type { Signal } from './abort.js'
 import { parametersOf } from './architecture/build.js'
 import { architectureNamed } from './architecture/families.js'
 import { type Architecture, type ArchitectureOptions, defineArchitecture } from './architecture/spec.js'
@@ -23,7 +24,6 @@ import {
   type ClassifyOptions,
   type ClassifyStreamOptions,
   type CreateOptions,
-  type callTable,
   classifyStreamTable,
   classifyTable,
   createTable,
@@ -60,6 +60,12 @@ export interface Prediction {
 /** An image, a list of them, or a tensor [N, C, H, W] (float32 as the network takes it, or uint8 pixels). */
 export type Images = ImageInput | readonly ImageInput[] | Tensor
 
+/** The options that every call has, and a signal of the library's own. */
+interface CallValues {
+  signal?: Signal | undefined
+  priority: number
+}
+
 /** What a model is made of, once its options are read. */
 interface ModelParts {
   binding: Binding
@@ -93,7 +99,7 @@ export class ResNet {
 
   private constructor(parts: ModelParts, values: ModelValues) {
     const { architecture, binding, weights, checkpoint, isa, chosen } = parts
-    const { maxBatch, maxDelayMs, maxQueue, float32Precision, autoOrient, jpegScaling } = values
+    const { maxBatch, maxDelayMs, maxQueue, float32Precision, imageThreads, autoOrient, jpegScaling } = values
     this.architecture = architecture
     this.explanation = chosen.explanation
     this.device = this.explanation.device
@@ -119,6 +125,7 @@ export class ResNet {
         maxDelayMs,
         maxQueue,
         ...laneShape(values.lanes, this.explanation),
+        imageThreads: imageThreads || defaultImageThreads(binding, this.explanation),
         float32Precision,
         isa,
       },
@@ -232,19 +239,7 @@ export class ResNet {
   classify(images: readonly ImageInput[] | Tensor, options?: ClassifyOptions): Promise<Prediction[][]>
   classify(image: ImageInput, options?: ClassifyOptions): Promise<Prediction[]>
   async classify(images: Images, options?: ClassifyOptions): Promise<Prediction[] | Prediction[][]> {
-    const { topK, ...call } = option.readOptions('classify', classifyTable, options)
-    const k = Math.min(topK, Math.max(1, this.labels.length))
-    const [scores, indices] = await this.run('classify', images, this.engine.likeliest(k), call)
-    const lists = Array.from({ length: (scores as Output).images }, (_, image) =>
-      Array.from({ length: k }, (_, rank) => {
-        const index = (indices as HostOutput).data[image * k + rank] as number
-        return {
-          label: this.labels[index] as string,
-          index,
-          score: (scores as HostOutput).data[image * k + rank] as number,
-        }
-      }),
-    )
+    const lists = await this.classified(images, option.readOptions('classify', classifyTable, options))
     return Array.isArray(images) || images instanceof Tensor ? lists : (lists[0] as Prediction[])
   }
 
@@ -302,9 +297,10 @@ export class ResNet {
     return streamed(
       this.checkSource('classifyStream', images),
       this.streaming(values),
-      async (image, signal) => ({
-        predictions: await this.classify(image, { topK, priority, signal }),
-      }),
+      async (image, signal) => {
+        const [predictions] = await this.classified(image, { topK, priority, signal })
+        return { predictions: predictions as Prediction[] }
+      },
     )
   }
 
@@ -323,9 +319,10 @@ export class ResNet {
     return streamed(
       this.checkSource('embedStream', images),
       this.streaming(values),
-      async (image, signal) => ({
-        embedding: await this.embed(image, { priority, signal }),
-      }),
+      async (image, signal) => {
+        const [pooled] = await this.run('embed', image, this.engine.pooled(), { priority, signal })
+        return { embedding: asVectors(pooled as Output) }
+      },
     )
   }
 
@@ -367,15 +364,21 @@ export class ResNet {
     const { signal, batches = [1], method = this.labels.length > 0 ? 'classify' : 'embed' } = values
     const request = this.requestOf(method)
     const { engine } = this
-    const kind = engine.kindOf({ height, width, dtype: 'float32', layout: 'nchw' }, request)
+    const input =
+      method === 'forward'
+        ? ({ height, width, dtype: 'float32', layout: 'nchw' } as const)
+        : engine.imagesOf(height, width)
+    const kind = engine.kindOf(input, request)
     await engine.call({ method: 'warmup', images: 0, priority: 0, signal, inOrder: false }, async (call) => {
       for (const images of batches) await engine.prepare(kind, images, call.signal)
     })
   }
 
   /**
-   * How `forward` runs images of this size, step by step: kernel chosen, those refused and why, FLOP and bytes per image,
-   * and the milliseconds of the last such batch (0 before the first).
+   * How `forward` runs images of this size, step by step: kernel or engine chosen, those refused and why and those beaten
+   * with their times, FLOP and bytes per image, milliseconds, scratch memory, and the share of the roofline, whose ceilings
+   * `explainDevice()` tells. On the CPU times are those of the last such batch (0 before the first); on CUDA those measured at
+   * compile (0 with `autotune: 'off'`), and a last row, of kind 'schedule', is the batch as a whole.
    * @throws As `warmup`.
    * @example
    * const rows = await model.explain({ height: 224, width: 224 })
@@ -434,10 +437,9 @@ export class ResNet {
     )
   }
 
-  /** Two batches for every lane: one that runs and one that is decoded meanwhile. */
+  /** As many as may be decoded ahead of the network. */
   private streaming({ concurrency, signal }: { concurrency?: number; signal?: AbortSignal }): Streaming {
-    const { lanes, maxBatch } = this.engine.options
-    return { concurrency: concurrency ?? 2 * lanes * maxBatch, signal }
+    return { concurrency: concurrency ?? this.engine.ahead, signal }
   }
 
   private requestOf(method: 'classify' | 'forward' | 'embed'): Request {
@@ -446,12 +448,31 @@ export class ResNet {
     return this.engine.likeliest(Math.min(classifyTable.topK.fallback, Math.max(1, this.labels.length)))
   }
 
+  /** The predictions of each image. */
+  private async classified(
+    images: Images,
+    { topK, ...call }: CallValues & { topK: number },
+  ): Promise<Prediction[][]> {
+    const k = Math.min(topK, Math.max(1, this.labels.length))
+    const [scores, indices] = await this.run('classify', images, this.engine.likeliest(k), call)
+    return Array.from({ length: (scores as Output).images }, (_, image) =>
+      Array.from({ length: k }, (_, rank) => {
+        const index = (indices as HostOutput).data[image * k + rank] as number
+        return {
+          label: this.labels[index] as string,
+          index,
+          score: (scores as HostOutput).data[image * k + rank] as number,
+        }
+      }),
+    )
+  }
+
   /** One call; gives the outputs of all its images together. */
   private run(
     method: string,
     images: Images,
     request: Request,
-    { signal, priority, output = 'host' }: option.Values<typeof callTable> & { output?: 'host' | 'device' },
+    { signal, priority, output = 'host' }: CallValues & { output?: 'host' | 'device' },
   ): Promise<Output[]> {
     const { engine, preprocessing } = this
     const runner = (call: EngineCall): CallRunner => ({ method, engine, request, call, output })
@@ -478,6 +499,12 @@ export function createFromFormula(
 ): Promise<ResNet> {
   const values = option.readOptions('createFromFormula', modelTable, options)
   return ResNet.fromFormula(architecture, seed, rule, values, isa)
+}
+
+/** What the environment says, else as many as the network has; a GPU's network has none. */
+function defaultImageThreads(binding: Binding, { threads }: DeviceExplanation): number {
+  const { imageThreads } = binding.cpuInfo()
+  return process.env.RESNET_IMAGE_THREADS || threads === 0 ? imageThreads : threads
 }
 
 /** The metadata key 'resnet.architecture': a family's name, or a spec as JSON. */

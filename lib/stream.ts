@@ -1,6 +1,5 @@
-import { setMaxListeners } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
-import { onAbort } from './abort.js'
+import { onAbort, Stop } from './abort.js'
 import { ResNetError } from './errors.js'
 
 /** Anything that gives inputs one after another. */
@@ -35,10 +34,9 @@ const retryMs = 5
 export async function* streamed<I, R extends object>(
   source: Source<I>,
   { concurrency, signal }: Streaming,
-  work: (input: I, signal: AbortSignal) => Promise<R>,
+  work: (input: I, signal: Stop) => Promise<R>,
 ): AsyncGenerator<Streamed<I, R>, void, undefined> {
-  const over = new AbortController()
-  setMaxListeners(0, over.signal)
+  const over = new Stop()
   // Whatever happens wakes the loop. (Promises raced again and again would pile up on those that stay pending.)
   let wake = () => {}
   const stopListening = onAbort(signal, () => {
@@ -52,7 +50,7 @@ export async function* streamed<I, R extends object>(
       entry.outcome = outcome
       wake()
     }
-    const ending = whenThereIsRoom(() => work(input, over.signal), over.signal).then(
+    const ending = whenThereIsRoom(() => work(input, over), over).then(
       (result) => settle({ result }),
       (error) => settle({ error }),
     )
@@ -132,14 +130,14 @@ class Inputs<I> {
 }
 
 /** A refused input of a stream is not lost: the stream waits. */
-async function whenThereIsRoom<R>(work: () => Promise<R>, signal: AbortSignal): Promise<R> {
+async function whenThereIsRoom<R>(work: () => Promise<R>, over: Stop): Promise<R> {
   for (;;) {
     try {
       return await work()
     } catch (error) {
       if (!(error instanceof ResNetError && error.code === 'ERR_RESNET_QUEUE_FULL')) throw error
     }
-    await delay(retryMs, undefined, { signal })
+    await delay(retryMs, undefined, { signal: over.signal })
   }
 }
 

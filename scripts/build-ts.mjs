@@ -1,5 +1,14 @@
 // Compiles lib/ into dist/ (CommonJS, the ES module face and the types) unless dist/ is newer than all of lib/.
-import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import path from 'node:path'
 import { bin, ensureDependencies, must, root } from './setup.mjs'
 
@@ -34,6 +43,10 @@ if (
   console.log('Compiling the library …')
   rmSync(dist, { recursive: true, force: true })
   must('Compiling the library', bin('tsc'), ['-p', 'tsconfig.build.json'])
+  // What the compiler leaves where it is: the benchmark's peers in Python.
+  for (const name of readdirSync(path.join(root, 'lib'), { recursive: true })) {
+    if (name.endsWith('.py')) copyFileSync(path.join(root, 'lib', name), path.join(dist, name))
+  }
   const cli = path.join(dist, 'cli', 'main.js')
   if (existsSync(cli)) chmodSync(cli, 0o755)
   mkdirSync(path.dirname(stamp), { recursive: true })

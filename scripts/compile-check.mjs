@@ -83,7 +83,10 @@ function filesBelow(folder, ending) {
 /** { 'kernels/pool.cu': { kernel: { architecture: {…} } } } of the last build. */
 function measured() {
   const logs = filesBelow(path.join(buildDir, 'CMakeFiles', 'resnet_cuda.dir'), '.cu.o.ptxas')
-  const sources = filesBelow(kernelsDir, '.cu')
+  // The probe of scripts/gpu-check is a program of its own.
+  const sources = filesBelow(kernelsDir, '.cu').filter(
+    (file) => !file.startsWith(path.join(kernelsDir, 'probe', '/')),
+  )
   const result = {}
   for (const source of sources) {
     const name = path.relative(kernelsDir, source)

@@ -1,6 +1,7 @@
 // `npm test`: sets up what is missing, then runs the native tests and jest. Ends with what was skipped and why, and
 // the line 'N passed, N failed, N skipped'. Arguments are jest's (path patterns, -t name) and leave the native tests
 // out. With CI=true a skip that this machine's kind does not excuse is a failure.
+import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import path from 'node:path'
@@ -21,6 +22,9 @@ const excuses = [
   [/linux only/i, () => process.platform !== 'linux' || process.arch !== 'x64'],
   // An installed toolkit is taken as it is.
   [/the list is of nvcc/, () => true],
+  // Whom the benchmark measures beside us is no dependency, of nobody.
+  [/needs an installed peer/, () => true],
+  [/needs python 3/i, () => spawnSync('python3', ['--version']).status !== 0],
   [/the table is of cuDNN/, () => true],
 ]
 
@@ -64,7 +68,7 @@ function runNativeTests() {
     const check = path.join(root, 'scripts', 'compile-check.mjs')
     runNativeTest(total, 'compile-check', process.execPath, { args: [check] })
   }
-  const folders = simulated ? [['native'], ['cuda', 'kernels'], ['cuda']] : [['native']]
+  const folders = simulated ? [['native'], ['cuda', 'kernels'], ['cuda'], ['cuda', 'device']] : [['native']]
   for (const folder of folders) {
     const sources = path.join(root, 'test', ...folder)
     if (!existsSync(sources)) continue
@@ -73,6 +77,12 @@ function runNativeTests() {
       const program = process.platform === 'win32' ? `Release/${name}.exe` : name
       runNativeTest(total, name, path.join(dir, 'test', folder[0], program))
     }
+  }
+  // Of scripts/gpu-check: rehearsed on the simulated device, as device_kernels_test is.
+  if (simulated) {
+    runNativeTest(total, 'resnet_gpu_probe', path.join(dir, 'test', 'cuda', 'resnet_gpu_probe'), {
+      args: ['--dry'],
+    })
   }
 }
 

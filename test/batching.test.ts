@@ -26,7 +26,7 @@ function observed(options: Partial<SchedulerOptions> = {}) {
       new Promise<void>((resolve, reject) => {
         const names = batch.shares.flatMap(({ pieces }) => pieces.map((piece) => String(piece))).join(' ')
         runs.push({ ...batch, names, finish: resolve, fail: reject })
-        batch.signal.addEventListener('abort', () => reject(batch.signal.reason))
+        batch.signal.listen(() => reject(batch.signal.reason))
       }),
   )
   const part = (name: string, images: number): Part => ({

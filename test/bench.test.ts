@@ -3,12 +3,18 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { promisify } from 'node:util'
+import { type ChartOption, chartsOf } from '../lib/bench/charts.js'
 import { compare } from '../lib/bench/compare.js'
+import { boundOf } from '../lib/bench/layers.js'
+import { parseGpus } from '../lib/bench/machine.js'
 import { measure } from '../lib/bench/measure.js'
 import { report } from '../lib/bench/report.js'
 import { readResults } from '../lib/bench/results.js'
-import { mulberry32, percentiles, ratioOfMedians } from '../lib/bench/statistics.js'
-import type { Measured, Results, Trial } from '../lib/bench/types.js'
+import { nameOf } from '../lib/bench/run.js'
+import { stagesBetween } from '../lib/bench/stages.js'
+import { mulberry32, percentiles, poissonArrivals, ratioOfMedians } from '../lib/bench/statistics.js'
+import { makeCalls } from '../lib/bench/subject.js'
+import type { Load, Measured, Results, Trial, TrialResult } from '../lib/bench/types.js'
 import { addon } from '../lib/native/call.js'
 import { packageRoot } from '../lib/root.js'
 import { refusal } from './support/refusal.js'
@@ -67,6 +73,18 @@ describe('statistics', () => {
     })
   })
 
+  test('arrivals are a Poisson process: exponential gaps of the mean, the same every time', () => {
+    const times = poissonArrivals(500, 20_000)
+    expect(times).toEqual(poissonArrivals(500, 20_000))
+    expect(Math.abs(times.length - 10_000)).toBeLessThan(300)
+    const gaps = times.map((time, i) => time - (times[i - 1] ?? 0))
+    const mean = gaps.reduce((sum, gap) => sum + gap, 0) / gaps.length
+    const deviation = Math.sqrt(gaps.reduce((sum, gap) => sum + (gap - mean) ** 2, 0) / gaps.length)
+    expect(mean).toBeCloseTo(2, 1)
+    // Of an exponential distribution they are equal; of even gaps the second were 0.
+    expect(deviation / mean).toBeCloseTo(1, 1)
+  })
+
   test('the interval holds the true ratio in about 95 of 100 repetitions', () => {
     const random = mulberry32(3)
     const normal = () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random())
@@ -95,6 +113,134 @@ describe('compare', () => {
     expect(verdicts([100, 90, 110, 95, 105], [101, 92, 108, 97, 104])['images/s']).toBe('no difference shown')
     expect(verdicts([100, 100, 100], [120, 120, 120])['images/s']).toBe('too few rounds')
   })
+})
+
+describe('charts', () => {
+  const at = (changes: Partial<Trial>, ...rounds: Measured[]): TrialResult => {
+    const changed = { ...trial, ...changes }
+    return {
+      ...changed,
+      name: nameOf(changed),
+      drivers: [{ driver: 'resnet', version: '', settings: {}, rounds }],
+    }
+  }
+  const charts = (...trials: TrialResult[]) => chartsOf({ ...results([]), trials })
+  const series = (option: ChartOption | undefined) => option?.series as { name: string; data: unknown[] }[]
+
+  test('throughput against batch: a point a trial, the median of its rounds, smaller batches first', () => {
+    const [chart] = charts(at({ batch: 8 }, round(200), round(210), round(250)), at({ batch: 1 }, round(100)))
+    expect(chart?.title).toBe('Throughput against batch: resnet20, 1 thread')
+    expect(series(chart?.option)).toEqual([
+      expect.objectContaining({
+        name: 'resnet',
+        data: [
+          [1, 100],
+          [8, 210],
+        ],
+      }),
+    ])
+  })
+
+  test('what differs between trials has charts of its own', () => {
+    const list = charts(at({ dtype: 'float32' }, round(100)), at({ dtype: 'bfloat16', lanes: 2 }, round(150)))
+    expect(list.map(({ title }) => title)).toEqual([
+      'Throughput against batch: resnet20, float32, 1 thread, 1 lane',
+      'Throughput against batch: resnet20, bfloat16, 1 thread, 2 lanes',
+    ])
+  })
+
+  test('latency against load: over images a second, whether the rate was given or a share', () => {
+    const open = (load: Load, offeredPerSecond: number, rate: number) =>
+      at({ load }, { ...round(rate), offeredPerSecond })
+    const [chart] = charts(
+      open({ kind: 'open', share: 0.9 }, 90, 20),
+      open({ kind: 'open', share: 0.5 }, 50, 200),
+      open({ kind: 'rate', perSecond: 70 }, 70, 100),
+    )
+    expect(chart?.title).toBe('Latency against load: resnet20, 1 thread, batches up to 2')
+    const lines = series(chart?.option)
+    expect(lines.map(({ name }) => name)).toEqual(['resnet, p50', 'resnet, p99'])
+    expect(lines[0]?.data).toEqual([
+      [50, 10],
+      [70, 20],
+      [90, 100],
+    ])
+  })
+
+  test('the breakdown has a bar a trial, its stages stacked', () => {
+    const stages = { queueMs: 1, decodeMs: 2, computeMs: 3, restMs: 0.5, meanBatch: 2 }
+    const list = charts(at({ images: ['a.jpg'] }, { ...round(100), stages }), at({ batch: 1 }, round(100)))
+    const chart = list.find(({ title }) => title === 'Where an image spends its time')
+    expect(chart?.rows).toBe(1)
+    expect(series(chart?.option).map(({ name, data }) => [name, data])).toEqual([
+      ['queue', [1]],
+      ['decode', [2]],
+      ['compute', [3]],
+      ['rest', [0.5]],
+    ])
+  })
+})
+
+test('stages add up to the call', () => {
+  const none = {
+    calls: 0,
+    images: 0,
+    batches: 0,
+    callMs: 0,
+    queueMs: 0,
+    decodeMs: 0,
+    computeMs: 0,
+    weighted: false,
+  }
+  // Ten calls of one image each, 12 ms a call; five batches of 6 ms.
+  const after = { calls: 10, images: 10, batches: 5, callMs: 120, queueMs: 20, decodeMs: 30, computeMs: 30 }
+  expect(stagesBetween(none, { ...after, weighted: false })).toEqual({
+    queueMs: 2,
+    decodeMs: 3,
+    computeMs: 6,
+    restMs: 1,
+    meanBatch: 2,
+  })
+  expect(stagesBetween(none, { ...after, computeMs: 60, weighted: true })?.computeMs).toBe(6)
+  expect(stagesBetween(none, none)).toBeUndefined()
+})
+
+test('the bound of a network follows the ceilings', async () => {
+  const limits = (gflops: number, copied: number, threads = 1) => [
+    { name: 'a', value: gflops, unit: 'GFLOP/s float32', threads },
+    { name: 'b', value: copied, unit: 'GB/s', threads },
+  ]
+  const bound = (await boundOf(trial, limits(100, 10))) as number
+  expect(bound).toBeGreaterThan(1)
+  expect(await boundOf(trial, limits(200, 20))).toBeCloseTo(2 * bound)
+  // Far from the memory's ceiling it is the arithmetic: images a second are proportional to it.
+  const arithmetic = (await boundOf(trial, limits(1, 1e9))) as number
+  expect(await boundOf(trial, limits(3, 1e9))).toBeCloseTo(3 * arithmetic)
+  expect(await boundOf(trial, limits(100, 10, 2))).toBeUndefined()
+})
+
+test('GPUs as nvidia-smi tells them', () => {
+  const lines =
+    'NVIDIA H200, 580.95.05, 143771, 345, 1980, 700.00\nNVIDIA L4, 580.95.05, 23034, [N/A], 2040, 72.00\n'
+  expect(parseGpus(lines)).toEqual([
+    {
+      name: 'NVIDIA H200',
+      driver: '580.95.05',
+      memoryMb: 143771,
+      clockMhz: 345,
+      maxClockMhz: 1980,
+      powerLimitWatts: 700,
+    },
+    {
+      name: 'NVIDIA L4',
+      driver: '580.95.05',
+      memoryMb: 23034,
+      clockMhz: Number.NaN,
+      maxClockMhz: 2040,
+      powerLimitWatts: 72,
+    },
+  ])
+  expect(parseGpus('')).toEqual([])
 })
 
 describe('measure', () => {
@@ -126,6 +272,52 @@ describe('measure', () => {
     expect(measured.offeredPerSecond).toBe(100)
     expect(measured.latencyMs.p50).toBeGreaterThanOrEqual(99)
   })
+
+  test('lanes have a caller each', async () => {
+    let running = 0
+    let most = 0
+    const bind = () => async () => {
+      most = Math.max(most, ++running)
+      await new Promise((resolve) => setTimeout(resolve, 5))
+      --running
+      return new Float32Array(1)
+    }
+    await measure({ trial: { ...trial, lanes: 3 }, opened: { ...opened(0), bind }, openMs: 0, seconds: 0.1 })
+    expect(most).toBe(3)
+  })
+
+  test('it warms up until it is steady, and says when it never was', async () => {
+    let calls = 0
+    // Slower and slower: no three windows agree.
+    const bind = () => async () => {
+      await new Promise((resolve) => setTimeout(resolve, 20 * 1.15 ** (calls++ / 5)))
+      return new Float32Array(1)
+    }
+    const unsteady = await measure({ trial, opened: { ...opened(0), bind }, openMs: 0, seconds: 0.01 })
+    expect(unsteady.steady).toBe(false)
+    expect(unsteady.warmUpMs).toBeGreaterThan(9_999)
+  }, 60_000)
+
+  test('the logits of a second call are checked before anything is timed', async () => {
+    const check = () => {
+      throw new Error('wrong')
+    }
+    await expect(measure({ trial, opened: opened(1), openMs: 0, seconds: 10, check })).rejects.toThrow(
+      'wrong',
+    )
+  })
+
+  test('calls never start before they are due', async () => {
+    const arrivals = poissonArrivals(300, 300)
+    const begin = performance.now()
+    const starts: number[] = []
+    const call = async () => void starts.push(performance.now() - begin)
+    const { latencies } = await makeCalls(call, { kind: 'open', arrivals }, 1)
+    expect(starts).toHaveLength(arrivals.length)
+    for (const [i, start] of starts.entries())
+      expect(start).toBeGreaterThanOrEqual((arrivals[i] as number) - 0.01)
+    expect(Math.min(...latencies)).toBeGreaterThanOrEqual(0)
+  })
 })
 
 test('the report holds charts for light and dark, every figure, and no raw markup of the machine', () => {
@@ -155,6 +347,28 @@ test('a file that is none of ours is refused', async () => {
   expect((await refusal(() => readResults(path.join(folder, 'none.json')))).code).toBe('ERR_RESNET_IO')
 })
 
+test('the command compares, tells what else was different, and fails when something is worse', async () => {
+  const [before, after] = ['before.json', 'after.json'].map((file) => path.join(folder, file)) as [
+    string,
+    string,
+  ]
+  const { machine, ...slower } = results([80, 81, 79, 80, 82])
+  writeFileSync(before, JSON.stringify(results([100, 101, 99, 100, 102])))
+  writeFileSync(after, JSON.stringify({ ...slower, machine: { ...machine, isa: 'portable', loadBefore: 7 } }))
+  const cli = path.join(packageRoot, 'dist', 'cli', 'main.js')
+  const run = (...files: string[]) =>
+    promisify(execFile)(process.execPath, [cli, 'bench', 'compare', ...files])
+  const worse = await run(before, after).catch((error) => error)
+  expect(worse.code).toBe(1)
+  expect(worse.stdout).toMatch(/resnet: images\/s +x 0\.800 \(95 % interval 0\.7\d+ to 0\.8\d+\): worse/)
+  expect(worse.stderr).toMatch(/Note: different isa, 'avx2' and 'portable'\./)
+  expect(worse.stderr).toMatch(/other programs ran before the second was measured, load average 7\.0/)
+  expect(await run(before, before)).toEqual({
+    stderr: '',
+    stdout: expect.stringMatching(/no difference shown/),
+  })
+}, 60_000)
+
 test('the command measures in fresh processes and writes what it measured', async () => {
   const output = path.join(folder, 'out.json')
   const html = path.join(folder, 'out.html')
@@ -176,8 +390,36 @@ test('the command measures in fresh processes and writes what it measured', asyn
     expect(drivers[0]?.rounds[0]?.imagesPerSecond).toBeGreaterThan(0)
   }
   expect(written.layers?.[0]?.rows.length).toBeGreaterThan(20)
-  expect(readFileSync(html, 'utf8').match(/<svg/g)).toHaveLength(6)
+  expect(readFileSync(html, 'utf8').match(/<svg/g)).toHaveLength(8)
   const again = path.join(folder, 'again.html')
   await promisify(execFile)(process.execPath, [cli, 'bench', 'report', output, '-o', again])
   expect(readFileSync(again, 'utf8')).toBe(readFileSync(html, 'utf8'))
+}, 120_000)
+
+test('lanes, and encoded images beside tensors, are trials of their own; --limits gives their bound', async () => {
+  const output = path.join(folder, 'lanes.json')
+  const image = path.join(packageRoot, 'models', 'samples', '3.png')
+  const words =
+    'bench --network resnet20 --size 32 --batch 2 --threads 2 --lanes 2 --rounds 1 --seconds 0.3 --limits'
+  const cli = path.join(packageRoot, 'dist', 'cli', 'main.js')
+  const { stdout } = await promisify(execFile)(process.execPath, [
+    cli,
+    ...words.split(' '),
+    ...['--images', image, '--output', output],
+  ])
+  const { trials, limits }: Results = JSON.parse(readFileSync(output, 'utf8'))
+  expect(trials.map((found) => found.name)).toEqual([
+    'resnet20 32x32 float32 cpu batch 2 threads 2 lanes 2',
+    'resnet20 32x32 float32 cpu batch 2 threads 2 lanes 2 images',
+  ])
+  const [tensors, images] = trials
+  expect(tensors?.drivers[0]?.settings).toMatchObject({ lanes: 2 })
+  expect(tensors?.drivers[0]?.rounds[0]?.stages).toMatchObject({ decodeMs: 0, meanBatch: 2 })
+  expect(images?.drivers[0]?.rounds[0]?.stages?.decodeMs).toBeGreaterThan(0)
+  expect(images?.images).toEqual(['3.png'])
+  expect(limits?.length).toBeGreaterThan(2)
+  expect(tensors?.boundPerSecond).toBeGreaterThan(10)
+  expect(images?.boundPerSecond).toBeUndefined()
+  expect(stdout).toMatch(/of the bound\n.* \d+ %/)
+  expect(stdout).toMatch(/resnet, of an image: queue .* decode /)
 }, 120_000)

@@ -177,7 +177,8 @@ function jpegCall(fields: Partial<Record<keyof JpegCall, unknown>>): JpegCall {
 describeOnLinux('the addon refuses what would reach beyond the buffers (Linux only)', () => {
   const rows: [string, Partial<Record<keyof JpegCall, unknown>>, RegExp][] = [
     ['a short output', { output: new Float32Array(3 * 40 * 40 - 1) }, /'output' must have 4800 elements/],
-    ['an output of bytes', { output: new Uint8Array(4800) }, /output' must be/],
+    ['a short output of bytes', { output: new Uint8Array(4799) }, /'output' must have 4800 elements/],
+    ['an output of words', { output: new Uint16Array(4800) }, /output' must be/],
     ['a window beyond the image', { x: { from: 30, length: 40, to: 0 } }, /x\.length'/],
     ['a window beyond the output', { y: { from: 0, length: 30, to: 11 } }, /y\.to'/],
     ['a window of nothing', { y: { from: 0, length: 0, to: 0 } }, /y\.length'/],

@@ -104,6 +104,27 @@ for (const [decoder, describeIf, title] of decoders) {
   })
 }
 
+test.each(cases.map((row) => [`${row.image}, ${row.preset}`, row] as const))(
+  'levels for a device to normalise are those: %s',
+  async (_, row) => {
+    const preset = { ...row, source: 'test' }
+    const image = path.join(folder, row.image)
+    const [{ data }, levels] = await Promise.all([
+      preprocess(image, preset),
+      preprocess(image, preset, { form: 'uint8' }),
+    ])
+    const channels = row.mean.length
+    const plane = levels.height * levels.width
+    const { fround } = Math
+    const normalised = Float32Array.from({ length: channels * plane }, (_, i) => {
+      const channel = Math.floor(i / plane)
+      const level = fround((levels.data[(i % plane) * channels + channel] as number) / 255)
+      return fround(fround(level - fround(row.mean[channel] as number)) / fround(row.std[channel] as number))
+    })
+    expect(Buffer.from(normalised.buffer).equals(Buffer.from(data.buffer))).toBe(true)
+  },
+)
+
 describe('the comparison can fail', () => {
   const row = (preset: string) =>
     cases.find((it) => it.image === 'flower.jpg' && it.preset === preset) as Case

@@ -1,3 +1,4 @@
+import { onAbort, type Signal } from '../lib/abort.js'
 import { type Compiled, ProgramCache, type ProgramKey } from '../lib/programs.js'
 
 /** Programs that only remember whether they were disposed of, lane first. */
@@ -52,9 +53,9 @@ test('a shared compilation is cancelled when nobody waits for it any more, and m
   const { events, compile } = factory()
   const cache = new ProgramCache(2)
   const cancelled: unknown[] = []
-  const slow = (signal: AbortSignal) =>
+  const slow = (signal: Signal) =>
     new Promise<Compiled>((_, reject) => {
-      signal.addEventListener('abort', () => {
+      onAbort(signal, () => {
         cancelled.push(signal.reason)
         reject(signal.reason)
       })

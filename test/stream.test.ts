@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import type { Stop } from '../lib/abort.js'
 import { models, ResNet } from '../lib/index.js'
 import { packageRoot } from '../lib/root.js'
 import { streamed } from '../lib/stream.js'
@@ -80,11 +81,11 @@ describe('the order of work', () => {
   test('leaving the loop aborts what is under way and closes the source', async () => {
     const { state, source } = numbers()
     const aborted: number[] = []
-    const work = (input: number, signal: AbortSignal) =>
+    const work = (input: number, signal: Stop) =>
       input === 0
         ? Promise.resolve({ input })
         : new Promise<{ input: number }>((_, reject) => {
-            signal.addEventListener('abort', () => {
+            signal.listen(() => {
               aborted.push(input)
               reject(signal.reason)
             })

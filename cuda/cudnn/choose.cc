@@ -13,7 +13,8 @@ Result<std::string> question(const ConvolutionShape& shape, const ChooseOptions&
                      " deterministic " + std::to_string(options.deterministic) + " effort " +
                      std::to_string(static_cast<int>(effort)) + " graphs " +
                      std::to_string(options.graphs);
-  for (GraphForm form : {GraphForm::kPrecompiled, GraphForm::kGeneric}) {
+  for (GraphForm form : {GraphForm::kPrecompiled, GraphForm::kGeneric, GraphForm::kMatmul}) {
+    if (form == GraphForm::kMatmul && !isMatmul(shape)) continue;
     Result<std::string> graph = convolutionGraph(shape, form);
     if (!graph.ok()) return graph.takeStatus();
     text += "\n" + graph.value();
@@ -47,6 +48,7 @@ Result<EngineChoice> chooseAnew(CudnnContext& context, const ConvolutionShape& s
   if (!found.ok()) return found.takeStatus();
   const auto& engines = found.value();
   choice.engine = engines.front();
+  choice.name = choice.engine->name();
   if (effort == Autotune::kOff) return choice;
   Result<Standings> result =
       race(shape, engines, options.allocate, stream, {effort, options.graphs, options.control});
@@ -58,6 +60,7 @@ Result<EngineChoice> chooseAnew(CudnnContext& context, const ConvolutionShape& s
   }
   const Standings& ranking = result.value();
   choice.engine = engines[ranking.best];
+  choice.name = choice.engine->name();
   choice.milliseconds = ranking.finishes[ranking.best].milliseconds;
   for (size_t i = 0; i < engines.size(); ++i) {
     if (i == ranking.best) continue;
@@ -82,7 +85,8 @@ Result<EngineChoice> chooseEngine(CudnnContext& context, const ConvolutionShape&
     if (std::optional<StoredChoice> stored = options.cache->load(asked)) {
       auto engine = context.deserialise(shape, stored->engine);
       if (engine.ok() && engine.value()->workspaceBytes() <= options.workspaceLimit)
-        return EngineChoice{engine.take(), stored->milliseconds, true, std::move(stored->refused)};
+        return EngineChoice{engine.take(), std::move(stored->name), stored->milliseconds, true,
+                            std::move(stored->refused)};
       if (!engine.ok() && engine.status().code != Code::kCorrupt) return engine.takeStatus();
       options.cache->remove(asked);  // this device or this cuDNN will have none of it
     }
@@ -96,7 +100,7 @@ Result<EngineChoice> chooseEngine(CudnnContext& context, const ConvolutionShape&
   // The cache only saves time: what cannot be stored is chosen again by the next start.
   if (settled && bytes.ok()) {
     const Status stored = options.cache->store(
-        asked, {chosen.engine->name(), bytes.value(), chosen.milliseconds, chosen.refused});
+        asked, {chosen.name, bytes.value(), chosen.milliseconds, chosen.refused});
     static_cast<void>(stored);
   }
   return choice;

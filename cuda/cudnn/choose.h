@@ -24,6 +24,7 @@ struct ChooseOptions {
 
 struct EngineChoice {
   std::shared_ptr<const ConvolutionEngine> engine;
+  std::string name;         // of the engine; one that was loaded does not know it itself
   double milliseconds = 0;  // of one run in the race, perhaps an earlier process's; 0: unmeasured
   bool cached = false;
   // "eng3_k24=1: wants a workspace of ..." and "eng48_k2=5: 0.1234 ms".

@@ -5,6 +5,7 @@
 #include <cudnn_frontend.h>
 
 #include <algorithm>
+#include <array>
 #include <new>
 #include <utility>
 
@@ -47,41 +48,6 @@ auto attempt(std::string_view what, const Body& body) -> decltype(body()) {
 
 // ---- the graph ----
 
-struct OutputSize {
-  int p = 0, q = 0;
-};
-
-OutputSize outputSize(const ConvolutionShape& shape) {
-  const auto along = [](int size, int kernel, int stride, int pad, int dilation) {
-    const int64_t room = int64_t{size} + 2 * int64_t{pad} - int64_t{dilation} * (kernel - 1) - 1;
-    return room < 0 ? 0 : static_cast<int>(room / stride + 1);
-  };
-  return {along(shape.h, shape.kernelH, shape.strideH, shape.padH, shape.dilationH),
-          along(shape.w, shape.kernelW, shape.strideW, shape.padW, shape.dilationW)};
-}
-
-Status checkShape(const ConvolutionShape& shape) {
-  const auto refuse = [&](const std::string& why) {
-    return Status::error(Code::kInvalidArgument, why + " in \"" + shapeText(shape) + "\"");
-  };
-  for (int value : {shape.n, shape.h, shape.w, shape.c, shape.k, shape.kernelH, shape.kernelW,
-                    shape.strideH, shape.strideW, shape.dilationH, shape.dilationW, shape.groups})
-    if (value < 1) return refuse("expected sizes of at least 1, got " + std::to_string(value));
-  if (shape.padH < 0 || shape.padW < 0) return refuse("expected padding of at least 0");
-  if (shape.c % shape.groups != 0 || shape.k % shape.groups != 0)
-    return refuse("expected channels that groups divide");
-  const auto tooSmall = [](int pitch, int channels) { return pitch != 0 && pitch < channels; };
-  if (tooSmall(shape.inputPitch, shape.c) || tooSmall(shape.outputPitch, shape.k) ||
-      tooSmall(shape.residualPitch, shape.k))
-    return refuse("expected pitches of 0 or at least the channels");
-  const OutputSize size = outputSize(shape);
-  if (size.p < 1 || size.q < 1) return refuse("the kernel is larger than the padded input");
-  if (shape.dtype == DType::kUint8 || shape.dtype == DType::kInt32 ||
-      shape.outputType == DType::kUint8 || shape.outputType == DType::kInt32)
-    return refuse("expected float32, float16 or bfloat16");
-  return Status::okay();
-}
-
 fe::DataType_t dataType(DType dtype) {
   switch (dtype) {
     case DType::kFloat16:
@@ -122,6 +88,45 @@ class Operations : public fe::graph::Graph {
   }
 };
 
+// [1, rows, columns] to cuDNN's matrices, whatever order they lie in.
+fe::graph::Tensor_attributes describeMatrix(const char* name, ConvolutionUid uid, DType dtype,
+                                            std::array<int64_t, 2> size,
+                                            std::array<int64_t, 2> stride) {
+  return fe::graph::Tensor_attributes()
+      .set_name(name)
+      .set_uid(uid)
+      .set_data_type(dataType(dtype))
+      .set_dim({1, size[0], size[1]})
+      .set_stride({std::max(size[0] * stride[0], size[1] * stride[1]), stride[0], stride[1]});
+}
+
+// y [n, k] = x [n, c] w^T + bias, w [k, c]: the memory of the 1x1 convolution of a 1x1 map.
+void stateMatmul(Operations& graph, const ConvolutionShape& shape) {
+  const auto pitch = [](int given, int dense) -> int64_t { return given == 0 ? dense : given; };
+  const int64_t inPitch = pitch(shape.inputPitch, shape.c),
+                outPitch = pitch(shape.outputPitch, shape.k);
+  const Tensor x = graph.tensor(
+      describeMatrix("input", kInputUid, shape.dtype, {shape.n, shape.c}, {inPitch, 1}));
+  const Tensor w = graph.tensor(
+      describeMatrix("weight", kWeightUid, shape.dtype, {shape.c, shape.k}, {1, shape.c}));
+  const Tensor bias =
+      graph.tensor(describeMatrix("bias", kBiasUid, shape.dtype, {1, shape.k}, {shape.k, 1}));
+  const auto pointwise = [](const char* name, fe::PointwiseMode_t mode) {
+    return fe::graph::Pointwise_attributes().set_name(name).set_mode(mode);
+  };
+  Tensor y = graph.matmul(x, w, fe::graph::Matmul_attributes().set_name("matmul"));
+  y = graph.pointwise(y, bias, pointwise("add bias", fe::PointwiseMode_t::ADD));
+  if (shape.relu) y = graph.pointwise(y, pointwise("relu", fe::PointwiseMode_t::RELU_FWD));
+  const fe::graph::Tensor_attributes wanted =
+      describeMatrix("output", kOutputUid, shape.outputType, {shape.n, shape.k}, {outPitch, 1});
+  y->set_name("output")
+      .set_uid(kOutputUid)
+      .set_data_type(dataType(shape.outputType))
+      .set_dim(wanted.get_dim())
+      .set_stride(wanted.get_stride())
+      .set_output(true);
+}
+
 // One object for one operation graph: the frontend cannot lower the same object twice.
 Result<std::unique_ptr<Operations>> makeGraph(const ConvolutionShape& shape, GraphForm form) {
   RESNET_RETURN_IF_ERROR(checkShape(shape));
@@ -129,6 +134,15 @@ Result<std::unique_ptr<Operations>> makeGraph(const ConvolutionShape& shape, Gra
   graph->set_io_data_type(dataType(shape.dtype))
       .set_intermediate_data_type(fe::DataType_t::FLOAT)
       .set_compute_data_type(fe::DataType_t::FLOAT);
+  if (form == GraphForm::kMatmul) {
+    if (!isMatmul(shape))
+      return Status::error(
+          Code::kInvalidArgument,
+          "expected a 1x1 convolution of 1x1 maps, got \"" + shapeText(shape) + "\"");
+    stateMatmul(*graph, shape);
+    RESNET_RETURN_IF_ERROR(check(graph->validate(), shapeText(shape)));
+    return graph;
+  }
   const OutputSize size = outputSize(shape);
   const auto output = [&](int pitch) { return Extent{shape.n, shape.k, size.p, size.q, pitch}; };
 
@@ -196,6 +210,17 @@ class Handle {
   cudnnHandle_t handle_ = nullptr;
 };
 
+// "ConvFwd_Add_Add_Relu_eng48_k2=5": the operations are known, the engine and the form tell apart.
+std::string engineName(std::string tag, GraphForm form) {
+  if (const size_t at = tag.find("eng"); at != std::string::npos) tag.erase(0, at);
+  return form == GraphForm::kMatmul ? "matmul " + tag : tag;
+}
+
+// What a stored engine begins with: one never runs another shape's buffers.
+std::string headOf(const ConvolutionShape& shape, GraphForm form) {
+  return shapeText(shape) + (form == GraphForm::kMatmul ? " as matmul\n" : "\n");
+}
+
 template <typename Notes, typename Note>
 bool has(const Notes& notes, Note note) {
   return std::find(notes.begin(), notes.end(), note) != notes.end();
@@ -204,14 +229,12 @@ bool has(const Notes& notes, Note note) {
 class FrontendEngine final : public ConvolutionEngine {
  public:
   FrontendEngine(std::shared_ptr<const Handle> handle, std::shared_ptr<fe::ExecutionPlan> plan,
-                 const ConvolutionShape& shape)
+                 const ConvolutionShape& shape, GraphForm form)
       : handle_(std::move(handle)),
         plan_(std::move(plan)),
-        shapeText_(shapeText(shape)),
+        head_(headOf(shape, form)),
         residual_(shape.residual),
-        name_(plan_->getTag()) {
-    // "ConvFwd_Add_Add_Relu_eng48_k2=5": the operations are known, the engine is what tells apart.
-    if (const size_t at = name_.find("eng"); at != std::string::npos) name_.erase(0, at);
+        name_(engineName(plan_->getTag(), form)) {
     const auto& behaviour = plan_->getBehaviorNotes();
     runtimeCompiled_ = has(behaviour, CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION);
     deterministic_ = !has(plan_->getNumericNotes(), CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC);
@@ -245,17 +268,15 @@ class FrontendEngine final : public ConvolutionEngine {
     });
   }
 
-  // The shape's text, a line feed, the plan: a stored engine never runs another shape's buffers.
   Result<std::string> serialise() const override {
-    return attempt(name_, [&]() -> Result<std::string> {
-      return shapeText_ + "\n" + plan_->getJsonRepresentation();
-    });
+    return attempt(name_,
+                   [&]() -> Result<std::string> { return head_ + plan_->getJsonRepresentation(); });
   }
 
  private:
   std::shared_ptr<const Handle> handle_;
   std::shared_ptr<fe::ExecutionPlan> plan_;
-  std::string shapeText_;
+  std::string head_;
   bool residual_ = false;
   std::string name_;
   bool runtimeCompiled_ = false, deterministic_ = true;
@@ -304,10 +325,15 @@ class FrontendContext final : public CudnnContext {
       std::vector<std::string>& refused) override {
     RESNET_RETURN_IF_ERROR(checkShape(shape));
     // The order of preference: precompiled engines first, as cuDNN orders them, since they cost nothing
-    // to build; then those that take a compiler's second each.
+    // to build; then those that take a compiler's second each, matrix products before convolutions.
     Found precompiled = ask(shape, GraphForm::kPrecompiled, query, refused);
     auto& all = precompiled.engines;
     if (isTerminal(precompiled.failure.code)) return precompiled.failure;
+    if (isMatmul(shape) && (query.limit != 1 || all.empty())) {
+      const Found product = ask(shape, GraphForm::kMatmul, query, refused);
+      if (isTerminal(product.failure.code)) return product.failure;
+      all.insert(all.end(), product.engines.begin(), product.engines.end());
+    }
     Found generic;
     if (query.limit == 0 || all.empty()) generic = ask(shape, GraphForm::kGeneric, query, refused);
     all.insert(all.end(), generic.engines.begin(), generic.engines.end());
@@ -327,7 +353,10 @@ class FrontendContext final : public CudnnContext {
       return Status::error(Code::kCorrupt,
                            "a stored engine for \"" + shapeText(shape) + "\" is refused: " + why);
     };
-    const std::string head = shapeText(shape) + "\n";
+    const GraphForm form = bytes.starts_with(headOf(shape, GraphForm::kMatmul))
+                               ? GraphForm::kMatmul
+                               : GraphForm::kPrecompiled;
+    const std::string head = headOf(shape, form);
     if (!bytes.starts_with(head)) return refuse("it is not for this shape");
     using Loaded = Result<std::shared_ptr<const ConvolutionEngine>>;
     Loaded loaded = attempt("loading an engine", [&]() -> Loaded {
@@ -335,7 +364,7 @@ class FrontendContext final : public CudnnContext {
       auto plan = std::make_shared<fe::ExecutionPlan>(
           builder.setHandle(handle_->get()).loadFromJson(bytes.substr(head.size())));
       return std::shared_ptr<const ConvolutionEngine>(
-          std::make_shared<FrontendEngine>(handle_, std::move(plan), shape));
+          std::make_shared<FrontendEngine>(handle_, std::move(plan), shape, form));
     });
     if (loaded.ok() || isTerminal(loaded.status().code)) return loaded;
     return refuse(loaded.status().message);
@@ -345,7 +374,9 @@ class FrontendContext final : public CudnnContext {
   Found ask(const ConvolutionShape& shape, GraphForm form, const EngineQuery& query,
             std::vector<std::string>& refused) const {
     Found found;
-    const char* what = form == GraphForm::kPrecompiled ? "residual, then bias" : "generic fusion";
+    const char* what = form == GraphForm::kPrecompiled ? "residual, then bias"
+                       : form == GraphForm::kGeneric   ? "generic fusion"
+                                                       : "matmul";
     found.failure = attempt(what, [&]() -> Status {
       Result<std::unique_ptr<Operations>> made = makeGraph(shape, form);
       if (!made.ok()) return made.takeStatus();
@@ -379,7 +410,7 @@ class FrontendContext final : public CudnnContext {
       const auto index = static_cast<int64_t>(i);
       std::string name;
       RESNET_RETURN_IF_ERROR(check(graph.get_plan_name_at_index(index, name), "engine"));
-      if (const size_t at = name.find("eng"); at != std::string::npos) name.erase(0, at);
+      name = engineName(std::move(name), form);
       cudnnBackendDescriptor_t raw = configurations[i]->get_backend_descriptor();
       const bool compiled = fe::hasBehaviorNote<CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION>(raw);
       // Both forms may lead to the same engines, which then belong to the first.
@@ -398,7 +429,7 @@ class FrontendContext final : public CudnnContext {
         if (!built.ok()) reason = built.message;
       }
       if (reason.empty()) {
-        auto engine = std::make_shared<FrontendEngine>(handle_, graph.plan(index), shape);
+        auto engine = std::make_shared<FrontendEngine>(handle_, graph.plan(index), shape, form);
         if (engine->workspaceBytes() > query.workspaceLimit)
           reason = "wants a workspace of " + std::to_string(engine->workspaceBytes()) + " bytes";
         else
@@ -413,38 +444,6 @@ class FrontendContext final : public CudnnContext {
 };
 
 }  // namespace
-
-std::string shapeText(const ConvolutionShape& shape) {
-  std::string text = "conv";
-  const auto part = [&](const char* name, int value) {
-    text += std::string(" ") + name + std::to_string(value);
-  };
-  const auto pair = [&](const char* name, int a, int b) {
-    part(name, a);
-    text += "x" + std::to_string(b);
-  };
-  part("n", shape.n);
-  part("c", shape.c);
-  pair("in", shape.h, shape.w);
-  part("k", shape.k);
-  pair("kernel", shape.kernelH, shape.kernelW);
-  pair("stride", shape.strideH, shape.strideW);
-  pair("pad", shape.padH, shape.padW);
-  pair("dilation", shape.dilationH, shape.dilationW);
-  part("groups", shape.groups);
-  const auto pitch = [&](const char* name, int value, int dense) {
-    if (value != 0 && value != dense) part(name, value);
-  };
-  pitch("inputPitch", shape.inputPitch, shape.c);
-  pitch("outputPitch", shape.outputPitch, shape.k);
-  if (shape.residual) text += " +residual";
-  if (shape.residual) pitch("residualPitch", shape.residualPitch, shape.k);
-  if (shape.relu) text += " +relu";
-  text += std::string(" ") + dtypeName(shape.dtype);
-  if (shape.outputType != shape.dtype) text += std::string(" to ") + dtypeName(shape.outputType);
-  if (shape.tf32) text += " tf32";
-  return text;
-}
 
 Result<std::string> convolutionGraph(const ConvolutionShape& shape, GraphForm form) {
   return attempt("stating a convolution", [&]() -> Result<std::string> {

@@ -29,6 +29,16 @@ struct ConvolutionShape {
 // "conv n1 c64 h56 w56 k64 r3 s3 stride2x2 pad1x1 ... float16": one line, different for different shapes.
 std::string shapeText(const ConvolutionShape& shape);
 
+// Of the output's map.
+struct OutputSize {
+  int p = 0, q = 0;
+};
+OutputSize outputSize(const ConvolutionShape& shape);
+// kInvalidArgument for what is no convolution of float32, float16 or bfloat16.
+Status checkShape(const ConvolutionShape& shape);
+// Whether it is a matrix product of the same memory: a 1x1 convolution of 1x1 maps, as a linear step is.
+bool isMatmul(const ConvolutionShape& shape);
+
 // The names under which the tensors of a graph are bound, in the graph's JSON too.
 enum ConvolutionUid : int64_t {
   kInputUid = 1,
@@ -38,10 +48,11 @@ enum ConvolutionUid : int64_t {
   kOutputUid,
 };
 
-// One shape is stated in two forms, because cuDNN keeps different engines for them. kPrecompiled adds
+// One shape is stated in several forms, because cuDNN keeps different engines for them. kPrecompiled adds
 // the residual before the bias, the form of the kernels that cuDNN carries; kGeneric adds it after, or
-// without a residual swaps the operands, which only engines compiled at run time take.
-enum class GraphForm { kPrecompiled, kGeneric };
+// without a residual swaps the operands, which only engines compiled at run time take; kMatmul is for
+// isMatmul() alone, and compiled at run time too.
+enum class GraphForm { kPrecompiled, kGeneric, kMatmul };
 
 // The operation graph as cudnn_frontend's JSON. Needs neither cuDNN nor a device.
 Result<std::string> convolutionGraph(const ConvolutionShape& shape, GraphForm form);
@@ -73,7 +84,7 @@ class ConvolutionEngine {
 struct EngineQuery {
   size_t workspaceLimit = size_t{256} << 20;
   bool deterministic = false;
-  int limit = 0;  // engines wanted at most; 0: all
+  int limit = 0;  // engines wanted at most of each form; 0: all
 };
 
 // A cuDNN handle and what is built with it. For one thread at a time.
@@ -82,7 +93,8 @@ class CudnnContext {
   virtual ~CudnnContext() = default;
   // The order of preference: precompiled engines as cuDNN orders them, then run-time compiled ones, which
   // take a second each to build: with a limit they are asked for only where there are no others, two
-  // at most. `refused` collects "engine: reason". kUnsupported when none is left.
+  // at most. Matrix products ("matmul eng0_k2=1") stand between them, and are left out only by a limit
+  // of 1. `refused` collects "engine: reason". kUnsupported when none is left.
   virtual Result<std::vector<std::shared_ptr<const ConvolutionEngine>>> engines(
       const ConvolutionShape& shape, const EngineQuery& query,
       std::vector<std::string>& refused) = 0;

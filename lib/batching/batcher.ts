@@ -5,6 +5,8 @@ import { insert, type Part, type Place, type Share } from './part.js'
 export interface Waiting<Kind> {
   place: Place
   call: Call<Kind>
+  /** Where it stands in line. */
+  batcher: Batcher<Kind>
   part: Part
   /** Images that batches have taken. */
   taken: number

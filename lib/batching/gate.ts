@@ -1,4 +1,4 @@
-import { onAbort } from '../abort.js'
+import { onAbort, type Signal } from '../abort.js'
 import { insert, type Place } from './part.js'
 
 interface Waiter {
@@ -19,7 +19,7 @@ export class Gate {
    * wait for each other. More than the limit enter when it is empty.
    * @throws the signal's reason.
    */
-  async enter(count: number, place: Place, signal: AbortSignal): Promise<void> {
+  async enter(count: number, place: Place, signal: Signal): Promise<void> {
     signal.throwIfAborted()
     if (this.line.length === 0 && this.fits(count)) {
       this.inside += count

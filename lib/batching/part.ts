@@ -1,4 +1,5 @@
 import type { InputView, OutputView } from '../../binding.js'
+import type { Stop } from '../abort.js'
 import type { StoredPiece } from '../native/storage.js'
 import type { Shape } from '../outputs.js'
 
@@ -34,7 +35,7 @@ export interface Batch<Kind> {
   shares: readonly Share[]
   images: number
   /** Aborts when nobody waits for any of it. */
-  signal: AbortSignal
+  signal: Stop
 }
 
 /** Where something stands in line: higher priority first, then the order of the calls. */

@@ -1,4 +1,4 @@
-import { onAbort } from '../abort.js'
+import { onAbort, type Signal, Stop } from '../abort.js'
 import { ResNetError } from '../errors.js'
 import { Batcher, type Taken, type Waiting } from './batcher.js'
 import { Call, type CallHandle } from './call.js'
@@ -23,7 +23,7 @@ export interface CallRequest {
   method: string
   images: number
   priority: number
-  signal?: AbortSignal
+  signal?: Signal | undefined
   /** Whether it settles in the order of the calls; one that waits for somebody else's bytes must hold nobody up. */
   inOrder: boolean
 }
@@ -31,7 +31,7 @@ export interface CallRequest {
 interface Running<Kind> {
   /** Calls that still want it. */
   calls: Set<Call<Kind>>
-  stop: AbortController
+  stop: Stop
 }
 
 /** The reason on the signal of a call that has settled. One object: a new one for every call would cost its stack. */
@@ -75,40 +75,53 @@ export class Scheduler<Kind extends { key: string }> {
    * its signal says so.
    * @throws ERR_RESNET_QUEUE_FULL, ERR_RESNET_DISPOSED; the signal's reason; what `body` throws.
    */
-  async call<T>(request: CallRequest, body: (call: CallHandle<Kind>) => Promise<T>): Promise<T> {
+  call<T>(request: CallRequest, body: (call: CallHandle<Kind>) => Promise<T>): Promise<T> {
     const { signal, images, priority, inOrder } = request
-    if (this.closed) throw this.disposed()
-    signal?.throwIfAborted()
+    if (this.closed) return Promise.reject(this.disposed())
+    if (signal?.aborted) return Promise.reject(signal.reason)
     if (this.waiting + images > this.options.maxQueue) {
       this.recorder.ended('refused', 0)
-      throw this.full(request)
+      return Promise.reject(this.full(request))
     }
     const begun = performance.now()
-    let outcome: Outcome = 'failed'
     const call = new Call<Kind>({ priority, sequence: this.sequence++ }, images)
     this.calls.add(call)
     this.waiting += images
     const stopListening = onAbort(signal, () => this.withdraw(call, signal?.reason))
     const turn = inOrder ? this.turnstile.enter(priority) : undefined
-    try {
-      const result = await this.settled(call, async (handle) => {
-        const given = await body(handle)
-        await turn?.exit()
-        return given
-      })
-      outcome = 'completed'
-      return result
-    } catch (error) {
-      if (signal?.aborted && error === signal.reason) outcome = 'aborted'
-      throw error
-    } finally {
-      this.recorder.ended(outcome, performance.now() - begun)
-      stopListening()
-      turn?.leave()
-      this.withdraw(call, over)
-      this.calls.delete(call)
-      this.reportIdle()
-    }
+    return new Promise<T>((resolve, reject) => {
+      // What the body gives, or the reason of the withdrawal, whichever comes first.
+      let settled = false
+      const end = (outcome: Outcome) => {
+        settled = true
+        this.calls.delete(call)
+        this.recorder.ended(outcome, performance.now() - begun)
+        stopListening()
+        this.withdraw(call, over)
+        turn?.leave()
+        this.reportIdle()
+      }
+      const fail = (error: unknown) => {
+        if (settled) return
+        reject(error)
+        end(signal?.aborted && error === signal.reason ? 'aborted' : 'failed')
+      }
+      call.signal.listen(() => fail(call.signal.reason))
+      const handle: CallHandle<Kind> = {
+        place: call.place,
+        signal: call.signal,
+        submit: (kind, part) => this.submit(call, kind, part),
+      }
+      body(handle).then((given) => {
+        const succeed = () => {
+          if (settled) return
+          resolve(given)
+          end('completed')
+        }
+        if (turn === undefined) succeed()
+        else turn.exit(succeed)
+      }, fail)
+    })
   }
 
   /** Refuses new calls and those that have had no image in a batch; resolves when the others are over. */
@@ -121,25 +134,14 @@ export class Scheduler<Kind extends { key: string }> {
     })
   }
 
-  /** What the body gives, or the reason of the withdrawal, whichever comes first. */
-  private async settled<T>(call: Call<Kind>, body: (call: CallHandle<Kind>) => Promise<T>): Promise<T> {
-    const handle: CallHandle<Kind> = {
-      place: call.place,
-      signal: call.signal,
-      submit: (kind, part) => this.submit(call, kind, part),
-    }
-    return await new Promise<T>((resolve, reject) => {
-      onAbort(call.signal, () => reject(call.signal.reason))
-      body(handle).then(resolve, reject)
-    })
-  }
-
   private submit(call: Call<Kind>, kind: Kind, part: Part): Promise<void> {
     return new Promise((resolve, reject) => {
       call.signal.throwIfAborted()
+      const batcher = this.batcherOf(kind)
       const waiting: Waiting<Kind> = {
         place: call.place,
         call,
+        batcher,
         part,
         taken: 0,
         done: 0,
@@ -147,25 +149,33 @@ export class Scheduler<Kind extends { key: string }> {
         resolve,
         reject,
       }
-      const batcher = this.batchers.get(kind.key) ?? new Batcher(kind)
-      this.batchers.set(kind.key, batcher)
       batcher.add(waiting)
-      call.parts.set(waiting, batcher)
+      call.parts.push(waiting)
       this.dispatch()
     })
   }
 
-  /** Takes a call's images out of line, and out of the batches that run. */
+  private batcherOf(kind: Kind): Batcher<Kind> {
+    const known = this.batchers.get(kind.key)
+    if (known !== undefined) return known
+    const made = new Batcher(kind)
+    this.batchers.set(kind.key, made)
+    return made
+  }
+
+  /** Takes a call's images out of line, and out of the batches that run. Idempotent. */
   private withdraw(call: Call<Kind>, reason: unknown): void {
+    if (call.signal.aborted) return
     this.waiting -= call.waitingImages
     call.waitingImages = 0
-    for (const [waiting, batcher] of call.parts) {
-      batcher.remove(waiting)
+    const parts = call.parts.splice(0)
+    for (const waiting of parts) {
+      waiting.batcher.remove(waiting)
       // Nobody waits for it but the call's body, which has things to give back.
       waiting.reject(reason)
     }
-    call.parts.clear()
-    call.end(reason)
+    call.signal.abort(reason)
+    if (parts.length === 0) return
     for (const { calls, stop } of this.running) {
       if (calls.delete(call) && calls.size === 0) stop.abort(reason)
     }
@@ -227,7 +237,7 @@ export class Scheduler<Kind extends { key: string }> {
     const shares = batcher.take(this.shareOf(batcher))
     const running: Running<Kind> = {
       calls: new Set(shares.map(({ waiting }) => waiting.call)),
-      stop: new AbortController(),
+      stop: new Stop(),
     }
     this.running.add(running)
     let images = 0
@@ -240,19 +250,22 @@ export class Scheduler<Kind extends { key: string }> {
     }
     this.waiting -= images
     this.forgetEmpty()
-    const batch = { kind: batcher.kind, shares, images, signal: running.stop.signal }
-    this.run(batch)
-      .then(
-        () => finish(shares),
-        (error) => {
-          for (const { fail } of shares) fail(error)
-        },
-      )
-      .finally(() => {
-        this.running.delete(running)
-        this.dispatch()
-        this.reportIdle()
-      })
+    const batch = { kind: batcher.kind, shares, images, signal: running.stop }
+    const ended = () => {
+      this.running.delete(running)
+      this.dispatch()
+      this.reportIdle()
+    }
+    this.run(batch).then(
+      () => {
+        finish(shares)
+        ended()
+      },
+      (error) => {
+        for (const { fail } of shares) fail(error)
+        ended()
+      },
+    )
   }
 
   private forgetEmpty(): void {
@@ -283,7 +296,8 @@ function finish<Kind>(shares: readonly Taken<Kind>[]): void {
   for (const { waiting, images } of shares) {
     waiting.done += images
     if (waiting.done < waiting.part.images) continue
-    waiting.call.parts.delete(waiting)
+    const { parts } = waiting.call
+    parts.splice(parts.indexOf(waiting), 1)
     waiting.resolve()
   }
 }

@@ -1,30 +1,25 @@
 /** One round of one driver: the child process of run.ts. Reads a JSON argument, writes a JSON line. */
-import { measure, type Opened } from './measure.js'
+import type { Opened } from './measure.js'
+import { localRound, type RoundCall } from './round.js'
 import type { Trial } from './types.js'
-
-export interface ChildCall {
-  trial: Trial
-  driver: string
-  seconds: number
-  rate?: number
-  /** Folder from whose node_modules a peer is loaded. */
-  peers: string
-}
 
 const drivers: Record<string, () => { open(trial: Trial, peers: string): Promise<Opened> }> = {
   resnet: () => require('./drivers/resnet.js'),
   'onnxruntime-node': () => require('./drivers/onnxruntime-node.js'),
+  'transformers.js': () => require('./drivers/transformers-js.js'),
 }
 
 async function main(text: string): Promise<void> {
-  const { trial, driver, seconds, rate, peers } = JSON.parse(text) as ChildCall
-  const start = performance.now()
-  const opened = await (drivers[driver] as (typeof drivers)[string])().open(trial, peers)
-  const openMs = performance.now() - start
-  const measured = await measure({ trial, opened, openMs, seconds, rate })
-  const { version, settings } = opened
-  await opened.close()
-  process.stdout.write(`${JSON.stringify({ version, settings, measured })}\n`)
+  const call = JSON.parse(text) as RoundCall
+  const { trial, driver, peers } = call
+  const round =
+    trial.http === undefined
+      ? await localRound(call, () => (drivers[driver] as (typeof drivers)[string])().open(trial, peers))
+      : await (require('./http.js') as typeof import('./http.js')).httpRound(call, trial.http)
+  process.stdout.write(`${JSON.stringify(round)}\n`)
 }
 
-void main(process.argv[2] as string)
+main(process.argv[2] as string).catch((error) => {
+  // What it says is what run.ts tells; nothing else that still runs here shall keep it.
+  process.stderr.write(error instanceof Error ? error.message : String(error), () => process.exit(1))
+})

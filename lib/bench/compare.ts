@@ -4,13 +4,21 @@ import type { Measured, Results } from './types.js'
 /** Figures that are compared, and whether more is better. */
 export const figures = {
   'images/s': { of: (round: Measured) => round.imagesPerSecond, higherIsBetter: true },
-  'p50 ms': { of: (round: Measured) => round.latencyMs.p50, higherIsBetter: false },
-  'p99 ms': { of: (round: Measured) => round.latencyMs.p99, higherIsBetter: false },
-  'CPU ms/image': { of: (round: Measured) => round.cpuMsPerImage, higherIsBetter: false },
+  'p50 ms': { of: (round: Measured) => known(round.latencyMs.p50), higherIsBetter: false },
+  'p90 ms': { of: (round: Measured) => known(round.latencyMs.p90), higherIsBetter: false },
+  'p99 ms': { of: (round: Measured) => known(round.latencyMs.p99), higherIsBetter: false },
+  'p99.9 ms': { of: (round: Measured) => known(round.latencyMs.p999), higherIsBetter: false },
+  'event loop ms': { of: (round: Measured) => known(round.eventLoopP99Ms), higherIsBetter: false },
+  'CPU ms/image': { of: (round: Measured) => known(round.cpuMsPerImage), higherIsBetter: false },
   'load ms': { of: (round: Measured) => round.loadMs, higherIsBetter: false },
-  'peak MB': { of: (round: Measured) => round.peakMb, higherIsBetter: false },
+  'peak MB': { of: (round: Measured) => known(round.peakMb), higherIsBetter: false },
 } as const
 export type Figure = keyof typeof figures
+
+/** What could not be read is NaN, which JSON has as null. */
+function known(value: number | null): number {
+  return value ?? Number.NaN
+}
 
 export interface Comparison extends Interval {
   trial: string
@@ -29,12 +37,14 @@ export function compare(a: Results, b: Results): Comparison[] {
     return trial.drivers.flatMap(({ driver, rounds }) => {
       const theirs = other?.drivers.find((result) => result.driver === driver)?.rounds ?? []
       if (rounds.length === 0 || theirs.length === 0) return []
-      return (Object.keys(figures) as Figure[]).map((figure): Comparison => {
+      return (Object.keys(figures) as Figure[]).flatMap((figure): Comparison[] => {
         const { of, higherIsBetter } = figures[figure]
         const interval = ratioOfMedians(rounds.map(of), theirs.map(of))
+        // Not known on a side, or nothing on the first.
+        if (!Number.isFinite(interval.ratio)) return []
         const enough = Math.min(rounds.length, theirs.length) >= fewestRounds
         const verdict = enough ? judge(interval, higherIsBetter) : 'too few rounds'
-        return { trial: trial.name, driver, figure, ...interval, verdict }
+        return [{ trial: trial.name, driver, figure, ...interval, verdict }]
       })
     })
   })

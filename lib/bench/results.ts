@@ -1,6 +1,7 @@
 import { readFile, rename, writeFile } from 'node:fs/promises'
+import path from 'node:path'
 import { ResNetError } from '../errors.js'
-import { type Results, resultFormat, resultVersion } from './types.js'
+import { type Results, resultFormat, resultVersion, type TrialResult } from './types.js'
 
 /** @throws ERR_RESNET_IO for a file that cannot be read; ERR_RESNET_CORRUPT for one that holds no results. */
 export async function readResults(file: string): Promise<Results> {
@@ -34,4 +35,23 @@ export async function writeWhole(file: string, text: string): Promise<void> {
     const message = `bench: cannot write '${file}': ${(cause as Error).message}`
     throw new ResNetError('ERR_RESNET_IO', message, { cause })
   }
+}
+
+/** A result names no folder of the machine that it was measured on. */
+export function withoutFolders(results: Results): Results {
+  const trials = results.trials.map((trial): TrialResult => {
+    const { network, images, http } = trial
+    const { checkpoint, onnx } = network
+    return {
+      ...trial,
+      network: {
+        ...network,
+        ...(checkpoint === undefined ? {} : { checkpoint: path.basename(checkpoint) }),
+        ...(onnx === undefined ? {} : { onnx: path.basename(onnx) }),
+      },
+      ...(images === undefined ? {} : { images: images.map((file) => path.basename(file)) }),
+      ...(http?.server === undefined ? {} : { http: { ...http, server: path.basename(http.server) } }),
+    }
+  })
+  return { ...results, trials }
 }

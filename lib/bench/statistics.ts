@@ -41,6 +41,17 @@ export function ratioOfMedians(a: readonly number[], b: readonly number[]): Inte
   return { ratio: median(b) / median(a), low: quantile(ratios, 0.025), high: quantile(ratios, 0.975) }
 }
 
+/** When the calls of `milliseconds` are due: a Poisson process of `rate` a second, the same for the same rate. */
+export function poissonArrivals(rate: number, milliseconds: number): number[] {
+  const random = mulberry32(7)
+  const times: number[] = []
+  for (let due = 0; ; ) {
+    due += (-Math.log(1 - random()) * 1000) / rate
+    if (due >= milliseconds) return times
+    times.push(due)
+  }
+}
+
 /** Uniform numbers in [0, 1) from a 32-bit state: Tommy Ettinger's mulberry32. */
 export function mulberry32(seed: number): () => number {
   let state = seed

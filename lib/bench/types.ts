@@ -19,8 +19,9 @@ export interface Network {
 /**
  * How calls arrive. `closed`: the next when the last has ended. `open`: by a Poisson process at `share` of the images a
  * second that the closed loop of the same trial reached, one image a call, latency counted from the intended start.
+ * `rate`: the same at so many images a second, which a slow driver may not reach.
  */
-export type Load = { kind: 'closed' } | { kind: 'open'; share: number }
+export type Load = { kind: 'closed' } | { kind: 'open'; share: number } | { kind: 'rate'; perSecond: number }
 
 export interface Trial {
   network: Network
@@ -31,9 +32,28 @@ export interface Trial {
   /** 0: what the machine grants. */
   threads: number
   load: Load
+  /** Batches that run at once, each for a caller of its own in a closed loop; absent: 1. */
+  lanes?: number
+  /** Encoded images, by their files, instead of tensors: `classify`, from bytes to labels. */
+  images?: string[]
+  /** A server under HTTP instead of a model in the process. */
+  http?: HttpTarget
 }
 
-/** One round of one driver in a process of its own. Times in milliseconds, memory in MB (2^20 bytes). */
+/** A server that answers an image in the body of a POST request. */
+export interface HttpTarget {
+  /** The address to post to; of a server that the benchmark starts, its path alone: '/classify'. */
+  url: string
+  /** A Node.js program, started afresh for every round; it listens on $PORT and prints its http:// address. */
+  server?: string
+  /** Requests that are under way at once in a closed loop. */
+  connections: number
+}
+
+/**
+ * One round of one driver in a process of its own. Times in milliseconds, memory in MB (2^20 bytes). What cannot be read,
+ * as the memory of a server that somebody else runs or the event loop of a peer in Python, is NaN, in JSON null.
+ */
 export interface Measured {
   imagesPerSecond: number
   calls: number
@@ -50,6 +70,24 @@ export interface Measured {
   /** Open loop: calls a second that were meant to arrive, and calls that were refused. */
   offeredPerSecond?: number
   refused?: number
+  /** How long it warmed up, and whether its speed was steady in the end. */
+  warmUpMs?: number
+  steady?: boolean
+  /** Where the time of an image went. */
+  stages?: Stages
+}
+/** Means of an image, in milliseconds: they add up to the mean call. */
+export interface Stages {
+  /** Waiting for a place in a batch. */
+  queueMs: number
+  /** Reading, decoding and resizing. */
+  decodeMs: number
+  /** The run of the batch that it was in. */
+  computeMs: number
+  /** What else the call took: hand-over between threads, results, JavaScript. */
+  restMs: number
+  /** Images of a batch. */
+  meanBatch: number
 }
 export interface Percentiles {
   p50: number
@@ -66,10 +104,14 @@ export interface DriverResult {
   rounds: Measured[]
   /** Why it did not run. */
   error?: string
+  /** Of a peer: max |difference| / max |logit| of its first result and this package's. */
+  logitsError?: number
 }
 export interface TrialResult extends Trial {
   name: string
   drivers: DriverResult[]
+  /** Images a second that the ceilings of this machine allow: every step at its own bound. With `--limits`. */
+  boundPerSecond?: number
 }
 
 export interface Machine {
@@ -83,8 +125,22 @@ export interface Machine {
   /** Instruction set that this package uses, or why it would not run. */
   isa: string
   clockMhz?: number
+  /** The highest clock that the system admits to, and whether it may be exceeded for a while. */
+  maxClockMhz?: number
+  boost?: boolean
   governor?: string
   loadBefore: number
+  /** By nvidia-smi; absent where there is none. */
+  gpus?: Gpu[]
+}
+export interface Gpu {
+  name: string
+  driver: string
+  memoryMb: number
+  /** Of the multiprocessors: when the benchmark began, and the highest. */
+  clockMhz: number
+  maxClockMhz: number
+  powerLimitWatts: number
 }
 
 export interface Results {
@@ -97,6 +153,8 @@ export interface Results {
   trials: TrialResult[]
   limits?: Limit[]
   layers?: LayerTable[]
+  /** Peers that were not asked for: their version, or 'not installed'. */
+  otherPeers?: Record<string, string>
 }
 
 /** A ceiling of this machine, measured. */

@@ -1,16 +1,17 @@
-import { existsSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { threadsText } from '../bench/charts.js'
 import { type Comparison, compare } from '../bench/compare.js'
-import { layerTable } from '../bench/layers.js'
+import { boundOf, layerTable } from '../bench/layers.js'
+import { findPeers, type PeerName, peerNames, requirePeers } from '../bench/peers.js'
 import { report } from '../bench/report.js'
-import { readResults, writeWhole } from '../bench/results.js'
+import { readResults, withoutFolders, writeWhole } from '../bench/results.js'
 import { nameOf, runTrials } from '../bench/run.js'
-import { median } from '../bench/statistics.js'
-import type { LayerTable, Limit, Load, Network, Trial, TrialResult } from '../bench/types.js'
-import { invalidArgument } from '../errors.js'
+import { seedNetwork } from '../bench/seeded.js'
+import type { LayerTable, Limit, Network, Results, Trial, TrialResult } from '../bench/types.js'
 import { addon, native } from '../native/call.js'
-import { ResNet } from '../resnet.js'
+import { layersText, limitsText, tableOf } from './bench-table.js'
+import { trialsOf } from './bench-trials.js'
 import { complain, type ExitCode, exitCode } from './exit.js'
 import { Output, print } from './output.js'
 
@@ -21,9 +22,18 @@ export interface BenchOptions {
   size: number
   batch: number[]
   threads: number[]
+  lanes: number[]
+  /** Absent: the device's own. */
+  dtype?: string[]
   device: string
   load: number[]
-  peer: string[]
+  rate: number[]
+  images?: string[]
+  peer: (PeerName | 'installed')[]
+  python?: string
+  url?: string
+  server?: string
+  connections: number[]
   rounds: number
   seconds: number
   limits?: boolean
@@ -45,79 +55,103 @@ export async function bench(options: BenchOptions): Promise<ExitCode> {
 type Print = (text: string) => Promise<void>
 
 async function measureAll(options: BenchOptions, print: Print): Promise<ExitCode> {
-  const networks = await networksOf(options)
-  const threadCounts = options.threads.map((count) => (count === 0 ? addon().cpuInfo().threads : count))
-  const trials = networks.flatMap((network) =>
-    threadCounts.flatMap((threads) =>
-      options.batch.flatMap((batch) => loads(options, network, threads, batch)),
-    ),
-  )
-  const limits = options.limits ? await measureLimits(Math.max(...threadCounts), print) : undefined
-  const peers = options.peer.map((peer) => requirePeer(peer, options))
-  const results = await runTrials({
+  const folder = await mkdtemp(path.join(tmpdir(), 'resnet-bench-'))
+  try {
+    return await measureIn(folder, options, print)
+  } finally {
+    await rm(folder, { recursive: true })
+  }
+}
+
+async function measureIn(folder: string, options: BenchOptions, print: Print): Promise<ExitCode> {
+  const { trials, peers, others } = await withPeers(folder, options)
+  const limits = options.limits ? await measureLimits(trials, print) : undefined
+  const bounds = new Map<string, number>()
+  for (const trial of limits === undefined ? [] : trials.filter(isBounded)) {
+    const bound = await boundOf(trial, limits ?? [])
+    if (bound !== undefined) bounds.set(nameOf(trial), bound)
+  }
+  const withBound = (trial: TrialResult): TrialResult => {
+    const boundPerSecond = bounds.get(trial.name)
+    return boundPerSecond === undefined ? trial : { ...trial, boundPerSecond }
+  }
+  const measured = await runTrials({
     trials,
     drivers: ['resnet', ...peers],
     rounds: options.rounds,
     seconds: options.seconds,
     peers: process.cwd(),
-    onTrial: (trial) => void print(tableOf(trial)),
+    python: options.python,
+    onTrial: (trial) => void print(tableOf(withBound(trial))),
   })
+  if (peers.length > 0) await print(`\nPeers not asked for: ${listed(others)}\n`)
   const layers = options.layers ? await layerTables(trials, limits, print) : undefined
-  const all = { ...results, ...(limits ? { limits } : {}), ...(layers ? { layers } : {}) }
+  const all = withoutFolders({
+    ...measured,
+    trials: measured.trials.map(withBound),
+    ...(limits ? { limits } : {}),
+    ...(layers ? { layers } : {}),
+    ...(peers.length > 0 ? { otherPeers: others } : {}),
+  })
   if (options.output !== undefined) await writeWhole(options.output, `${JSON.stringify(all, null, 2)}\n`)
   if (options.report !== undefined) await writeWhole(options.report, report(all))
-  const failed = results.trials.flatMap(({ drivers }) => drivers.filter(({ error }) => error !== undefined))
+  const failed = all.trials.flatMap(({ drivers }) => drivers.filter(({ error }) => error !== undefined))
   return failed.length > 0 ? exitCode.someFailed : exitCode.ok
 }
 
-async function networksOf({ network, model, onnx, size }: BenchOptions): Promise<Network[]> {
-  if (model === undefined) return network.map((name) => ({ name, channels: 3, height: size, width: size }))
-  const loaded = await ResNet.load(model)
-  const { name, inChannels } = loaded.architecture
-  await loaded.dispose()
-  const checkpoint = path.resolve(model)
-  return [
-    {
-      name,
-      channels: inChannels,
-      height: size,
-      width: size,
-      checkpoint,
-      ...(onnx === undefined ? {} : { onnx: path.resolve(onnx) }),
-    },
-  ]
+interface Planned {
+  trials: Trial[]
+  /** Those to measure, which are there, and what became of the others. */
+  peers: PeerName[]
+  others: Record<string, string>
 }
 
-/** The closed loop comes first: it gives the rates of the open ones. */
-function loads(options: BenchOptions, network: Network, threads: number, batch: number): Trial[] {
-  const { device } = options
-  const arrivals: Load[] = [
-    { kind: 'closed' },
-    ...options.load.map((share): Load => ({ kind: 'open', share })),
-  ]
-  return arrivals.map((load) => ({ network, device, dtype: 'float32', batch, threads, load }))
-}
-
-function requirePeer(peer: string, { onnx }: BenchOptions): string {
-  if (onnx === undefined || !existsSync(onnx)) {
-    throw invalidArgument(
-      `bench: expected --model and --onnx, the same network in both formats, for the peer '${peer}', received ` +
-        `--onnx ${onnx ?? 'none'}`,
-    )
+/** The trials; where peers are asked for, random weights are in files, which `folder` holds. */
+async function withPeers(folder: string, options: BenchOptions): Promise<Planned> {
+  const trials = await trialsOf(options)
+  const { peer, python } = options
+  if (peer.length === 0 || trials.some(({ http }) => http !== undefined)) {
+    return { trials, peers: [], others: {} }
   }
-  return peer
+  const places = { folder: process.cwd(), python }
+  const found = peer.includes('installed') ? await findPeers(places) : undefined
+  const peers = peerNames.filter((name) => {
+    if (peer.includes(name)) return true
+    return found !== undefined && 'version' in found[name]
+  })
+  const seeded = new Map<Network, Network>()
+  for (const { network } of trials) {
+    if (seeded.has(network)) continue
+    seeded.set(network, network.checkpoint === undefined ? seedNetwork(folder, network) : network)
+  }
+  const others = await requirePeers(peers, [...seeded.values()], places)
+  return {
+    trials: trials.map((trial) => ({ ...trial, network: seeded.get(trial.network) as Network })),
+    peers,
+    others,
+  }
 }
 
-async function measureLimits(threads: number, print: Print): Promise<Limit[]> {
-  const limits = await native(undefined, (cancel) => addon().measureLimits({ threads, ...cancel }))
-  await print(
-    `Limits of this machine\n${limits
-      .map(
-        ({ name, value, unit, threads: used }) =>
-          `  ${name.padEnd(34)} ${value.toFixed(1).padStart(9)} ${unit}, ${threadsText(used)}\n`,
-      )
-      .join('')}`,
-  )
+function listed(others: Record<string, string>): string {
+  const names = Object.entries(others).map(([name, version]) => `${name} (${version})`)
+  return names.length === 0 ? 'none' : names.join(', ')
+}
+
+/** One call after another of tensors: what a network's bound can be compared with. */
+function isBounded({ load, images, http }: Trial): boolean {
+  return load.kind === 'closed' && images === undefined && http === undefined
+}
+
+async function measureLimits(trials: readonly Trial[], print: Print): Promise<Limit[]> {
+  const counts = [...new Set(trials.map(({ threads }) => Math.max(1, threads)))]
+  const limits: Limit[] = []
+  for (const threads of counts.length > 1 ? counts.filter((count) => count > 1) : counts) {
+    const measured = await native(undefined, (cancel) => addon().measureLimits({ threads, ...cancel }))
+    // Each measures one thread too.
+    const known = new Set(limits.map((limit) => limit.threads))
+    limits.push(...measured.filter((limit) => !known.has(limit.threads)))
+  }
+  await print(limitsText(limits))
   return limits
 }
 
@@ -127,33 +161,12 @@ async function layerTables(
   print: Print,
 ): Promise<LayerTable[]> {
   const tables: LayerTable[] = []
-  for (const trial of trials.filter(({ load }) => load.kind === 'closed')) {
+  for (const trial of trials.filter(isBounded)) {
     const table = await layerTable(trial, limits)
     tables.push(table)
-    const rows = table.rows.map(
-      ({ step, implementation, milliseconds, gflops, bound }) =>
-        `  ${step.padEnd(28)} ${implementation.padEnd(18)} ${milliseconds.toFixed(3).padStart(9)} ms ` +
-        `${gflops.toFixed(1).padStart(8)} GFLOP/s${bound === undefined ? '' : `  ${Math.round(bound * 100)} % of the bound`}\n`,
-    )
-    await print(`\nSteps of ${nameOf(trial)}\n${rows.join('')}`)
+    await print(layersText(nameOf(trial), table))
   }
   return tables
-}
-
-function tableOf({ name, drivers }: TrialResult): string {
-  const rows = drivers.map(({ driver, rounds, error }) => {
-    if (error !== undefined) return `  ${driver.padEnd(18)} did not run: ${error.split('\n').at(-1)}\n`
-    const of = (figure: (round: (typeof rounds)[number]) => number) => median(rounds.map(figure))
-    const rates = rounds.map(({ imagesPerSecond }) => imagesPerSecond)
-    return (
-      `  ${driver.padEnd(18)} ${median(rates).toFixed(1)} images/s (${Math.min(...rates).toFixed(1)} to ` +
-      `${Math.max(...rates).toFixed(1)}), p50 ${of(({ latencyMs }) => latencyMs.p50).toFixed(2)} ms, p99 ` +
-      `${of(({ latencyMs }) => latencyMs.p99).toFixed(2)} ms, event loop ${of(({ eventLoopP99Ms }) => eventLoopP99Ms).toFixed(2)} ms, ` +
-      `CPU ${of(({ cpuMsPerImage }) => cpuMsPerImage).toFixed(2)} ms/image, load ${of(({ loadMs }) => loadMs).toFixed(0)} ms, ` +
-      `peak ${of(({ peakMb }) => peakMb).toFixed(0)} MB\n`
-    )
-  })
-  return `\n${name}\n${rows.join('')}`
 }
 
 /** `resnet bench compare`: whether the second result differs from the first. Exit code 1 when something is worse. */
@@ -164,16 +177,31 @@ export async function benchCompare(a: string, b: string, { json }: { json?: bool
     complain(`resnet: '${a}' and '${b}' have no trial in common.`)
     return exitCode.usage
   }
-  if (before.machine.cpu !== after.machine.cpu) {
-    complain(`Note: different processors, '${before.machine.cpu}' and '${after.machine.cpu}'.`)
-  }
+  for (const note of differences(before, after)) complain(`Note: ${note}.`)
   await print(json ? rows.map((row) => `${JSON.stringify(row)}\n`).join('') : rows.map(lineOf).join(''))
   return rows.some(({ verdict }) => verdict === 'worse') ? exitCode.someFailed : exitCode.ok
 }
 
+const compared = ['cpu', 'available', 'isa', 'governor', 'kernel', 'node'] as const
+
+/** What else than the code may have made a difference. */
+function differences(before: Results, after: Results): string[] {
+  const notes = compared
+    .filter((key) => before.machine[key] !== after.machine[key])
+    .map((key) => `different ${key}, '${before.machine[key] ?? ''}' and '${after.machine[key] ?? ''}'`)
+  for (const [name, { machine }] of Object.entries({ first: before, second: after })) {
+    if (machine.loadBefore > machine.available / 2) {
+      notes.push(
+        `other programs ran before the ${name} was measured, load average ${machine.loadBefore.toFixed(1)}`,
+      )
+    }
+  }
+  return notes
+}
+
 function lineOf({ trial, driver, figure, ratio, low, high, verdict }: Comparison): string {
   return (
-    `${trial}, ${driver}: ${figure.padEnd(12)} x ${ratio.toFixed(3)} (95 % interval ${low.toFixed(3)} to ` +
+    `${trial}, ${driver}: ${figure.padEnd(13)} x ${ratio.toFixed(3)} (95 % interval ${low.toFixed(3)} to ` +
     `${high.toFixed(3)}): ${verdict}\n`
   )
 }

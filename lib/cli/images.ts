@@ -1,3 +1,4 @@
+import type { Stop } from '../abort.js'
 import { models } from '../models.js'
 import { ResNet } from '../resnet.js'
 import { streamed } from '../stream.js'
@@ -123,8 +124,8 @@ async function processAll<T>(
     return command.run(model, image, stop)
   }
   // Every failure is its image's here, whatever its code.
-  const work = async (input: Input, stop: AbortSignal) => {
-    const [outcome] = await Promise.allSettled([run(input, stop)])
+  const work = async (input: Input, stop: Stop) => {
+    const [outcome] = await Promise.allSettled([run(input, stop.signal)])
     return { outcome }
   }
   for await (const { input, outcome } of untilAborted(

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
-import { type BenchOptions, bench, benchCompare, benchReport } from './bench.js'
+import { Command, CommanderError, Option } from 'commander'
+import { atLeastOne } from './arguments.js'
+import { addBench } from './bench-command.js'
 import { type ClassifyOptions, classify } from './classify.js'
 import { doctor } from './doctor.js'
 import { embed } from './embed.js'
@@ -28,114 +29,6 @@ function overImages(command: Command): Command {
     .option('-j, --json', 'one JSON object a line, in the order of the images')
     .option('-o, --output <file>', 'write the results to a file; JSON lines if it ends in .ndjson or .jsonl')
     .option('--resume', 'go on with an interrupted run: keep the results in --output, do the other images')
-}
-
-function atLeastOne(text: string): number {
-  const value = Number(text)
-  if (Number.isInteger(value) && value >= 1) return value
-  throw new InvalidArgumentError('Expected a whole number of at least 1.')
-}
-
-/** '1,8' → [1, 8]; what is no such list is commander's error. */
-function numbers(smallest: number, whole: boolean): (text: string) => number[] {
-  return (text) => {
-    const values = text.split(',').map(Number)
-    if (values.every((value) => value >= smallest && (!whole || Number.isInteger(value)))) return values
-    throw new InvalidArgumentError(
-      `Expected ${whole ? 'whole ' : ''}numbers of at least ${smallest}, as in 1,8.`,
-    )
-  }
-}
-
-function positive(text: string): number {
-  const value = Number(text)
-  if (value > 0 && Number.isFinite(value)) return value
-  throw new InvalidArgumentError('Expected a number above 0.')
-}
-
-function peers(text: string): string[] {
-  const names = words(text)
-  if (names.every((name) => name === 'onnxruntime-node')) return names
-  throw new InvalidArgumentError("Expected 'onnxruntime-node'.")
-}
-
-function words(text: string): string[] {
-  return text.split(',').filter((word) => word !== '')
-}
-
-function addBench(program: Command, finish: (work: Promise<ExitCode>) => Promise<void>): void {
-  const command = program
-    .command('bench')
-    // Its subcommands have an --output of their own.
-    .enablePositionalOptions()
-    .description(
-      'Measure this machine: throughput, latency under load, event loop, memory; alone or beside a peer.',
-    )
-    .addOption(
-      new Option('--network <names>', 'architectures, random weights')
-        .argParser(words)
-        .default(['resnet50'], 'resnet50'),
-    )
-    .option('-m, --model <file or folder>', 'a checkpoint instead')
-    .option('--onnx <file>', 'the same network as ONNX, for the peers')
-    .addOption(
-      new Option('--peer <names>', "'onnxruntime-node', installed in this folder")
-        .argParser(peers)
-        .default([], 'none'),
-    )
-    .option('--size <pixels>', 'height and width of the images', atLeastOne, 224)
-    .addOption(
-      new Option('-b, --batch <list>', 'images a call').argParser(numbers(1, true)).default([1, 8], '1,8'),
-    )
-    .addOption(
-      new Option('-t, --threads <list>', '0: all that this process may use')
-        .argParser(numbers(0, true))
-        .default([0], '0'),
-    )
-    .addOption(
-      new Option('--load <list>', 'also single images arriving at random, at these shares of the capacity')
-        .argParser(numbers(0.01, false))
-        .default([], 'none'),
-    )
-    .addOption(new Option('-d, --device <device>', 'where to run').choices(['auto', 'cpu']).default('cpu'))
-    .option('--rounds <number>', 'fresh processes a trial and driver', atLeastOne, 5)
-    .option('--seconds <number>', 'measured in each, after warming up', positive, 3)
-    .option('--limits', "measure the machine's own ceilings first: multiply-adds at each width, memory copy")
-    .option('--layers', 'time every step of the network, with --limits as a share of its bound')
-    .option('-o, --output <file>', 'write everything as JSON')
-    .option('--report <file>', 'draw it as one HTML file (needs: npm install echarts)')
-    .addHelpText(
-      'after',
-      `
-Examples:
-  $ resnet bench
-  $ resnet bench --network resnet18,resnet50 --batch 1,8,32 --load 0.5,0.9 --output a.json --report a.html
-  $ resnet bench --limits --layers --batch 1
-  $ resnet bench --model r50.safetensors --onnx r50.onnx --peer onnxruntime-node
-  $ resnet bench compare a.json b.json
-  $ resnet bench report a.json --output a.html
-Let the machine idle meanwhile; --rounds 4 or more let compare give an interval.`,
-    )
-    .action((options: BenchOptions) => finish(bench(options)))
-
-  command
-    .command('compare')
-    .description(
-      'Say whether the second result differs from the first, with 95 % intervals; exit code 1 when worse.',
-    )
-    .argument('<before>', 'JSON of bench --output')
-    .argument('<after>', 'the same, later')
-    .option('-j, --json', 'one JSON object a line')
-    .action((before: string, after: string, options: { json?: boolean }) =>
-      finish(benchCompare(before, after, options)),
-    )
-
-  command
-    .command('report')
-    .description('Draw a result as one HTML file.')
-    .argument('<results>', 'JSON of bench --output')
-    .requiredOption('-o, --output <file>', 'the HTML file')
-    .action((file: string, options: { output: string }) => finish(benchReport(file, options)))
 }
 
 function noStandardInput(names: string[], command: Command): void {

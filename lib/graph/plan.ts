@@ -106,12 +106,12 @@ export interface TopKStep extends StepBase {
   indices: ValueId
   k: number
 }
-/** From the caller's memory: float32, or uint8 normalised as (x/255 − mean) / std per channel. */
+/** From the caller's memory; uint8 is normalised as (x/255 − mean) / std per channel. */
 export interface InputStep extends StepBase {
   kind: 'input'
   output: ValueId
   index: number
-  dtype: 'float32' | 'uint8'
+  dtype: ValueDType | 'uint8'
   layout: MemoryLayout
   mean?: readonly number[]
   std?: readonly number[]

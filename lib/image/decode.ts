@@ -1,5 +1,6 @@
 import sharp, { type Metadata, type Sharp, type SharpOptions } from 'sharp'
 import type { Control, ImageCall } from '../../binding.js'
+import type { Signal } from '../abort.js'
 import { invalidArgument, ResNetError } from '../errors.js'
 import { addon, native } from '../native/call.js'
 import { type Extent, type Geometry, planGeometry } from './geometry.js'
@@ -11,7 +12,7 @@ import {
   type ImageSource,
   readSource,
 } from './source.js'
-import type { ImageInput, PreprocessedImage, Preprocessing, PreprocessOptions } from './types.js'
+import type { ImageForm, ImageInput, PreprocessedImage, Preprocessing, PreprocessOptions } from './types.js'
 
 export interface DecodeOptions extends PreprocessOptions {
   /** Input channels of the network: 3 (RGB) or 1 (grey); must be the number of the preset's means, its default. */
@@ -21,16 +22,31 @@ export interface DecodeOptions extends PreprocessOptions {
   /** Decode a JPEG that shrinks threefold or more at half its size; default false. See ModelOptions. */
   jpegScaling?: boolean
   limits?: Partial<ImageLimits>
+  /** What is made of the image; default 'float32'. */
+  form?: ImageForm
+  /** Whose images are bounded together, and how many are prepared at once; default: all without, as the addon says. */
+  line?: ImageLine | undefined
 }
+
+/** A line of images before the addon's threads; lines have numbers from 1 on. */
+export interface ImageLine {
+  line: number
+  threads: number
+}
+
+/** What a form's images are. */
+export type ImageData = Float32Array | Uint8Array
 
 interface Job {
   preset: Preprocessing
   limits: ImageLimits
   autoOrient: boolean
   jpegScaling: boolean
+  form: ImageForm
+  line?: ImageLine
   name: string
   index?: number
-  signal?: AbortSignal
+  signal?: Signal
 }
 
 /** 8-bit pixels as a decoder gives them: rows from the top, interleaved; 1 channel is grey, 3 RGB, 4 CMYK. */
@@ -49,22 +65,33 @@ interface Pixels extends Extent {
  *
  * @param input A path, URL, encoded bytes, raw 8-bit pixels or a sharp instance.
  * @param preset `mean.length` is the number of channels, 1 or 3.
- * @returns data [C, H, W] float32; H and W are the preset's crop, or the image's resized size.
+ * @returns data [C, H, W] float32, or of the form asked for; H and W are the preset's crop, or the image's resized size.
  * @throws ERR_RESNET_IMAGE (empty, not an image, damaged, too many pixels), ERR_RESNET_IO (cannot be read or
  * fetched), ERR_RESNET_INVALID_ARGUMENT; the signal's own reason when aborted.
  */
+export function preprocess(
+  input: ImageInput,
+  preset: Preprocessing,
+  options?: DecodeOptions & { form?: 'float32' },
+): Promise<PreprocessedImage>
+export function preprocess(
+  input: ImageInput,
+  preset: Preprocessing,
+  options: DecodeOptions,
+): Promise<PreprocessedImage<ImageData>>
 export async function preprocess(
   input: ImageInput,
   preset: Preprocessing,
   options: DecodeOptions = {},
-): Promise<PreprocessedImage> {
-  const { signal, index, autoOrient = false, jpegScaling = false } = options
+): Promise<PreprocessedImage<ImageData>> {
+  const { signal, index, autoOrient = false, jpegScaling = false, form = 'float32', line } = options
   signal?.throwIfAborted()
   checkChannels(preset, options)
   const limits = { ...defaultImageLimits, ...options.limits }
   const source = await readSource(input, { limits, signal, index })
   signal?.throwIfAborted()
-  const job: Job = { preset, limits, autoOrient, jpegScaling, name: describeImage(input), index, signal }
+  const name = describeImage(input)
+  const job: Job = { preset, limits, autoOrient, jpegScaling, form, line, name, index, signal }
   if (source.kind === 'encoded') {
     const prepared = await prepareJpeg(source.bytes, input, job)
     if (prepared !== undefined) return prepared
@@ -99,6 +126,7 @@ function planWithin(size: Extent, job: Job): Geometry {
 function imageCall({ width, height }: Extent, geometry: Geometry, job: Job): ImageCall {
   const { interpolation, mean, std } = job.preset
   const { resized, cropped, x, y } = geometry
+  const elements = mean.length * cropped.height * cropped.width
   return {
     width,
     height,
@@ -107,11 +135,12 @@ function imageCall({ width, height }: Extent, geometry: Geometry, job: Job): Ima
     interpolation,
     x,
     y,
-    output: new Float32Array(mean.length * cropped.height * cropped.width),
+    output: job.form === 'uint8' ? new Uint8Array(elements) : new Float32Array(elements),
     outputWidth: cropped.width,
     outputHeight: cropped.height,
     mean,
     std,
+    ...job.line,
   }
 }
 
@@ -119,7 +148,7 @@ async function prepared(
   call: ImageCall,
   { signal }: Job,
   start: (cancel: { control?: Control }) => Promise<void>,
-): Promise<PreprocessedImage> {
+): Promise<PreprocessedImage<ImageData>> {
   await native(signal, start)
   signal?.throwIfAborted()
   return { data: call.output, height: call.outputHeight, width: call.outputWidth, channels: call.mean.length }
@@ -130,7 +159,7 @@ async function prepareJpeg(
   bytes: Uint8Array,
   input: ImageInput,
   job: Job,
-): Promise<PreprocessedImage | undefined> {
+): Promise<PreprocessedImage<ImageData> | undefined> {
   const header = readJpegHeader(bytes)
   const library = header && !(job.autoOrient && header.hasExif) ? jpegLibrary().path : undefined
   if (header === undefined || library === undefined) return undefined
@@ -157,7 +186,7 @@ function shrinksThreefold({ width, height }: JpegHeader, { resized }: Geometry):
   return resized.width * 3 <= width && resized.height * 3 <= height
 }
 
-async function preparePixels(image: Pixels, job: Job): Promise<PreprocessedImage> {
+async function preparePixels(image: Pixels, job: Job): Promise<PreprocessedImage<ImageData>> {
   const call = imageCall(image, planWithin(image, job), job)
   const pixels = { ...call, pixels: image.data, channels: image.channels }
   return prepared(call, job, (cancel) => addon().preparePixels({ ...pixels, ...cancel }))

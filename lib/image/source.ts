@@ -1,6 +1,7 @@
 import { readFile, stat } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import type { Sharp } from 'sharp'
+import { asAbortSignal, onAbort, type Signal } from '../abort.js'
 import { invalidArgument, ResNetError } from '../errors.js'
 import type { ImageInput, RawPixels } from './types.js'
 
@@ -27,7 +28,7 @@ export type ImageSource =
 
 interface Reading {
   limits: ImageLimits
-  signal?: AbortSignal
+  signal?: Signal
   index?: number
 }
 
@@ -119,7 +120,7 @@ async function readPath(path: string, named: string, { signal, index }: Reading)
     const stats = await stat(path)
     // A device such as /dev/zero never ends; a pipe may be a shell's <(…).
     if (stats.isCharacterDevice() || stats.isBlockDevice()) throw new Error('it is a device, not a file')
-    return await readFile(path, { signal })
+    return await readFile(path, { signal: asAbortSignal(signal) })
   } catch (cause) {
     signal?.throwIfAborted()
     throw fileError(path, cause as NodeJS.ErrnoException, index)
@@ -179,9 +180,9 @@ async function download(url: URL, { limits, signal, index }: Reading): Promise<U
   const failed = (what: string, cause?: unknown) =>
     new ResNetError('ERR_RESNET_IO', `The image '${url.href}' cannot be fetched: ${what}`, { cause, index })
   const stop = new AbortController()
-  const onAbort = () => stop.abort()
-  const timer = setTimeout(onAbort, limits.urlTimeoutMs)
-  signal?.addEventListener('abort', onAbort, { once: true })
+  const abort = () => stop.abort()
+  const timer = setTimeout(abort, limits.urlTimeoutMs)
+  const stopListening = onAbort(signal, abort)
   try {
     const response = await fetch(url, { signal: stop.signal })
     if (!response.ok) {
@@ -209,7 +210,7 @@ async function download(url: URL, { limits, signal, index }: Reading): Promise<U
     throw failed(`${reason}.`, cause)
   } finally {
     clearTimeout(timer)
-    signal?.removeEventListener('abort', onAbort)
+    stopListening()
   }
 }
 

@@ -1,4 +1,5 @@
 import type { Sharp } from 'sharp'
+import type { Signal } from '../abort.js'
 
 /** Decoded pixels: rows from the top, interleaved, 8 bits a channel (grey, grey + alpha, RGB or RGBA). */
 export interface RawPixels {
@@ -28,17 +29,20 @@ export interface Preprocessing {
   source: string
 }
 
+/** How a network takes images: 'float32' is normalised, [C, H, W]; 'uint8' levels that its device normalises, [H, W, C]. */
+export type ImageForm = 'float32' | 'uint8'
+
 /** One image, ready for the network. */
-export interface PreprocessedImage {
-  /** [C, H, W], float32. */
-  data: Float32Array
+export interface PreprocessedImage<Data = Float32Array> {
+  /** As the form says. */
+  data: Data
   height: number
   width: number
   channels: number
 }
 
 export interface PreprocessOptions {
-  signal?: AbortSignal
+  signal?: Signal
   /** Position in the caller's array; a failure's `index`. */
   index?: number
 }

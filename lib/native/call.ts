@@ -1,5 +1,5 @@
 import type { Binding, Control, NativeError } from '../../binding.js'
-import { onAbort } from '../abort.js'
+import { onAbort, type Signal } from '../abort.js'
 import { errorCodes, ResNetError, type ResNetErrorCode } from '../errors.js'
 import { loadBinding } from './load.js'
 
@@ -15,16 +15,20 @@ export function addon(): Binding {
   }
 }
 
+/** Controls that nobody has cancelled with: nearly every call ends so, and a new one is an object that V8 must finalize. */
+const unused: Control[] = []
+const maxUnused = 64
+
 /**
- * Awaits native work that a signal may cancel; `start` passes on the control, if there is one. Rejects with the signal's own reason when it was, else with a
- * ResNetError that has the stack of the call.
+ * Awaits native work that a signal may cancel; `start` passes on the control, if there is one. Rejects with the signal's
+ * own reason when it was, else with a ResNetError that has the stack of the call.
  */
 export async function native<T>(
-  signal: AbortSignal | undefined,
+  signal: Signal | undefined,
   start: (cancel: { control?: Control }) => Promise<T>,
 ): Promise<T> {
   signal?.throwIfAborted()
-  const control = signal === undefined ? undefined : addon().createControl()
+  const control = signal === undefined ? undefined : (unused.pop() ?? addon().createControl())
   const stopListening = onAbort(signal, () => control?.cancel())
   try {
     return await start(control === undefined ? {} : { control })
@@ -33,6 +37,7 @@ export async function native<T>(
     throw asResNetError(error)
   } finally {
     stopListening()
+    if (control !== undefined && !signal?.aborted && unused.length < maxUnused) unused.push(control)
   }
 }
 

@@ -43,17 +43,28 @@ export function storedPiece(storage: DeviceStorage, offset: number, bytes: numbe
   return { storage, memory: storage.memory, offset, bytes }
 }
 
-/** Holds what lies on a device among the pieces of a batch; all or none. @throws ERR_RESNET_DISPOSED */
-export function holdAll(pieces: readonly (ArrayBufferView | StoredPiece)[]): () => void {
+/**
+ * Holds what lies on a device among the pieces of a batch; all or none.
+ * @returns undefined: nothing lies there.
+ * @throws ERR_RESNET_DISPOSED
+ */
+export function holdAll(
+  inputs: readonly (ArrayBufferView | StoredPiece)[],
+  outputs: readonly (readonly (ArrayBufferView | StoredPiece)[])[],
+): (() => void) | undefined {
   const held: (() => void)[] = []
   const release = () => {
     for (const letGo of held) letGo()
   }
-  try {
+  const hold = (pieces: readonly (ArrayBufferView | StoredPiece)[]) => {
     for (const piece of pieces) if (!ArrayBuffer.isView(piece)) held.push(piece.storage.hold())
+  }
+  try {
+    hold(inputs)
+    for (const pieces of outputs) hold(pieces)
   } catch (error) {
     release()
     throw error
   }
-  return release
+  return held.length === 0 ? undefined : release
 }

@@ -88,8 +88,8 @@ struct
   ValueId input = kNoValue, scores = kNoValue, indices = kNoValue;
   int k = 1;
 };
-// From the caller's memory to the backend's. dtype float32 or uint8; uint8 is normalised:
-// (x / 255 - mean[c]) / std[c]. `index` is the position in the submission's inputs.
+// From the caller's memory to the backend's. dtype float32, float16, bfloat16 or uint8; uint8 is
+// normalised: (x / 255 - mean[c]) / std[c]. `index` is the position in the submission's inputs.
 struct InputStep {
   ValueId output = kNoValue;
   int index = 0;

@@ -350,6 +350,9 @@ class PlanChecker {
     RESNET_RETURN_IF_ERROR(checkId("output", s.output));
     const Shape shape = shapeOf(s.output);
     RESNET_RETURN_IF_ERROR(takeIndex(s.index, &inputSeen_));
+    if (s.dtype == DType::kInt32)
+      return stepFault(
+          "field 'dtype' must be 'float32', 'float16', 'bfloat16' or 'uint8', got 'int32'");
     if (s.dtype != DType::kUint8 && !(s.mean.empty() && s.std.empty()))
       return stepFault(
           std::string("fields 'mean' and 'std' are for uint8 pixels, got them with dtype '") +

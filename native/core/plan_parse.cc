@@ -264,7 +264,10 @@ InputStep readInput(Fields& f) {
   InputStep step;
   step.output = f.integer("output");
   step.index = f.integer("index");
-  step.dtype = f.word<DType>("dtype", {{"float32", DType::kFloat32}, {"uint8", DType::kUint8}});
+  step.dtype = f.word<DType>("dtype", {{"float32", DType::kFloat32},
+                                       {"float16", DType::kFloat16},
+                                       {"bfloat16", DType::kBFloat16},
+                                       {"uint8", DType::kUint8}});
   step.layout = readLayout(f);
   step.mean = f.optionalFloats("mean");
   step.std = f.optionalFloats("std");

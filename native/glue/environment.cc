@@ -34,27 +34,17 @@ std::shared_ptr<Environment> Environment::create(Napi::Env env) {
 
 void Environment::begin() {
   if (pending_++ == 0) napi_ref_threadsafe_function(env_, wake_);
-  std::lock_guard lock(mutex_);
-  ++inFlight_;
+  landing_.begin();
 }
 
 void Environment::finish(std::unique_ptr<Task> task) {
-  std::lock_guard lock(mutex_);
-  settled_.push_back(std::move(task));
-  --inFlight_;
-  if (!closed_ && !woken_) {
-    woken_ = napi_call_threadsafe_function(wake_, nullptr, napi_tsfn_nonblocking) == napi_ok;
-  }
-  landed_.notify_all();
+  landing_.land(std::move(task), [this] {
+    return napi_call_threadsafe_function(wake_, nullptr, napi_tsfn_nonblocking) == napi_ok;
+  });
 }
 
 void Environment::settleAll() {
-  std::vector<std::unique_ptr<Task>> tasks;
-  {
-    std::lock_guard lock(mutex_);
-    woken_ = false;
-    tasks.swap(settled_);
-  }
+  std::vector<std::unique_ptr<Task>> tasks = landing_.take();
   for (auto& task : tasks) {
     Napi::HandleScope scope(env_);
     task->settle(env_);
@@ -83,11 +73,6 @@ std::shared_ptr<Backend> Environment::backend() {
   return backend_;
 }
 
-bool Environment::enqueueImage(int maxThreads, std::function<void()> job) {
-  if (imageJobs_ == nullptr) imageJobs_ = std::make_unique<JobQueue>(maxThreads);
-  return imageJobs_->enqueue(std::move(job));
-}
-
 void Environment::discard(std::shared_ptr<void> object) {
   if (object == nullptr) return;
   // The job may not be copied with the object still inside, or the JavaScript thread frees it after all.
@@ -97,15 +82,8 @@ void Environment::discard(std::shared_ptr<void> object) {
 
 void Environment::close() {
   closing_->store(true);  // what runs polls this as its cancel flag
-  std::vector<std::unique_ptr<Task>> tasks;
-  {
-    std::unique_lock lock(mutex_);
-    closed_ = true;
-    landed_.wait(lock, [this] { return inFlight_ == 0; });
-    tasks.swap(settled_);
-  }
+  std::vector<std::unique_ptr<Task>> tasks = landing_.close();
   jobs_.close();
-  if (imageJobs_ != nullptr) imageJobs_->close();
 
   Napi::HandleScope scope(env_);
   tasks.clear();  // their promises stay unsettled: nothing runs here any more

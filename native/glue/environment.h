@@ -4,8 +4,8 @@
 // Lifetime, the one pattern that survives worker.terminate() and process.exit() in mid-run:
 //  - one thread-safe function per environment, made first, and a cleanup hook, added after it: hooks run last-in
 //    first-out, so ours runs while the function still exists;
-//  - other threads call that function only under `mutex_` and only if not closed; what they hand over lies in
-//    `settled_`, so a function that Node deletes with calls queued loses nothing;
+//  - other threads call that function only under the lock of `landing_` and only if it is not closed; what they hand over
+//    lies there, so a function that Node deletes with calls queued loses nothing;
 //  - the hook closes, waits until nothing of this environment is in flight (borrowed ArrayBuffers die with it), joins
 //    the job threads, drops every native object and then the process-wide pool, whose last user joins its threads while
 //    this library is still loaded.
@@ -13,18 +13,17 @@
 
 #include <array>
 #include <atomic>
-#include <condition_variable>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <unordered_set>
 #include <vector>
 
 #include "core/backend.h"
 #include "core/control.h"
+#include "core/job_queue.h"
+#include "core/landing.h"
 #include "cpu/thread_pool.h"
 #include "glue/addon_api.h"
-#include "glue/job_queue.h"
 
 namespace resnet::glue {
 
@@ -62,11 +61,12 @@ class Environment : public std::enable_shared_from_this<Environment> {
 
   // On the JavaScript thread:
   void begin();  // a task is under way: the event loop must not end
-  // On one of this environment's own threads; false when it got none.
-  bool enqueue(std::function<void()> job) { return jobs_.enqueue(std::move(job)); }
-  // The same in another line, for at most `maxThreads` images at once (said by the first call): a thousand images must
-  // not hold up a compilation, nor the reverse.
-  bool enqueueImage(int maxThreads, std::function<void()> job);
+  // On one of this environment's own threads; false when it got none. In the common line, or in one of those for images,
+  // which have numbers from 1 on: a thousand images must not hold up a compilation, nor the reverse.
+  bool enqueue(std::function<void()> job) { return enqueue({0, kMaxThreads}, std::move(job)); }
+  bool enqueue(LineOfJobs line, std::function<void()> job) {
+    return jobs_.enqueue(line, std::move(job));
+  }
   void discard(
       std::shared_ptr<void> object);  // frees it on one of those threads: it may take milliseconds
   std::shared_ptr<Control> makeControl() const;
@@ -93,16 +93,9 @@ class Environment : public std::enable_shared_from_this<Environment> {
   std::shared_ptr<Backend> backend_;
   std::unordered_set<HandleBase*> handles_;
   std::array<napi_ref, size_t(HandleClass::kCount)> constructors_{};
-  JobQueue jobs_{kMaxThreads};
-  std::unique_ptr<JobQueue> imageJobs_;
+  JobQueue jobs_;
   int pending_ = 0;  // tasks not yet settled: the event loop is held while there are any
-
-  std::mutex mutex_;  // guards the rest
-  std::condition_variable landed_;
-  bool closed_ = false;
-  bool woken_ = false;  // a call of wake_ is queued
-  int inFlight_ = 0;    // tasks begun and not finished
-  std::vector<std::unique_ptr<Task>> settled_;
+  Landing<Task> landing_;
 };
 
 }  // namespace resnet::glue

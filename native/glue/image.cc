@@ -17,6 +17,7 @@ using image::Preset;
 
 // Rows of CMYK stay below 2^31 bytes.
 constexpr int64_t kMaxSide = int64_t{1} << 28;
+constexpr int kMostLines = 1 << 30;
 
 image::Window readWindow(Arguments& call, const char* name, int resized, int output) {
   const Napi::Value given = call.value(name);
@@ -51,8 +52,20 @@ struct ImageCall {
   int width = 0, height = 0;
   Preset preset;
   Napi::TypedArray output;
+  LineOfJobs line;
   std::shared_ptr<Control> control;
 };
+
+// Which line for images, and how many of it at once; without: the first, as many as the environment says.
+LineOfJobs readLine(Arguments& call) {
+  if (!call.has("threads")) {
+    const Result<int> threads = image::threadCount();
+    call.adopt(threads.status());
+    return {1, threads.ok() ? threads.value() : 1};
+  }
+  const int limit = int(call.integer("threads", 1, image::kMostThreads));
+  return {call.has("line") ? int(call.integer("line", 1, kMostLines)) : 1, limit};
+}
 
 ImageCall readImageCall(Arguments& call) {
   ImageCall read;
@@ -77,17 +90,32 @@ ImageCall readImageCall(Arguments& call) {
                 std::to_string(preset.mean.size()) + " and " + std::to_string(preset.std.size()));
   }
   const Napi::Value output = call.value("output");
-  if (!output.IsEmpty()) read.output = call.view(output, "output", napi_float32_array);
+  if (!output.IsEmpty()) {
+    const bool levels =
+        output.IsTypedArray() && output.As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array;
+    read.output = call.view(output, "output", levels ? napi_uint8_array : napi_float32_array);
+  }
+  read.line = readLine(call);
   read.control = call.control();
   return read;
 }
 
-// Where the result goes; its size is checked. No JavaScript runs after this.
-Result<float*> outputOf(const ImageCall& call) {
+// Where the result goes: normalised planes or levels, whichever is not null.
+struct Output {
+  float* planes = nullptr;
+  uint8_t* levels = nullptr;
+};
+
+// Its size is checked. No JavaScript runs after this.
+Result<Output> outputOf(const ImageCall& call) {
   const Span span = spanOf(call.output);
   const size_t expected =
       size_t(call.preset.width) * size_t(call.preset.height) * call.preset.mean.size();
-  if (span.elements == expected) return static_cast<float*>(span.data);
+  if (span.elements == expected) {
+    return call.output.TypedArrayType() == napi_uint8_array
+               ? Output{nullptr, static_cast<uint8_t*>(span.data)}
+               : Output{static_cast<float*>(span.data), nullptr};
+  }
   return Status::error(Code::kInvalidArgument, "'output' must have " + std::to_string(expected) +
                                                    " elements, got " +
                                                    std::to_string(span.elements));
@@ -96,17 +124,14 @@ Result<float*> outputOf(const ImageCall& call) {
 // What both kinds of preparation run with.
 struct Means {
   cpu::Isa isa;
-  int threads;
-  float* output;
+  Output output;
 };
 Result<Means> meansOf(const ImageCall& call) {
   const Result<cpu::Isa> isa = cpu::chooseIsa("");
   if (!isa.ok()) return isa.status();
-  const Result<int> threads = image::threadCount();
-  if (!threads.ok()) return threads.status();
-  const Result<float*> output = outputOf(call);
+  const Result<Output> output = outputOf(call);
   if (!output.ok()) return output.status();
-  return Means{isa.value(), threads.value(), output.value()};
+  return Means{isa.value(), output.value()};
 }
 
 Napi::Object holding(Napi::Env env, const Napi::TypedArray& from, const Napi::TypedArray& to) {
@@ -118,10 +143,12 @@ Napi::Object holding(Napi::Env env, const Napi::TypedArray& from, const Napi::Ty
 
 // Colours, size and window of what was decoded; into the output.
 Result<Nothing> finish(const image::Resize& resize, const image::PixelView& decoded, int planes,
-                       float* output, const Control& control) {
+                       const Output& output, const Control& control) {
   if (control.stop()) return Status::aborted();
   const auto converted = image::convertColours(decoded, resize.needed(), planes);
-  RESNET_RETURN_IF_ERROR(resize.run(converted ? converted->view() : decoded, output, control));
+  const image::PixelView source = converted ? converted->view() : decoded;
+  RESNET_RETURN_IF_ERROR(output.levels != nullptr ? resize.runLevels(source, output.levels, control)
+                                                  : resize.run(source, output.planes, control));
   return Nothing{};
 }
 
@@ -172,7 +199,7 @@ Result<Napi::Value> prepareJpeg(const Napi::CallbackInfo& info) {
         return finish(resize, decoded.value().view(), int(preset.mean.size()), means.output,
                       *control);
       },
-      undefined, {means.threads, holding(info.Env(), bytes, common.output)});
+      undefined, {common.line, holding(info.Env(), bytes, common.output)});
 }
 
 Result<Napi::Value> preparePixels(const Napi::CallbackInfo& info) {
@@ -208,7 +235,7 @@ Result<Napi::Value> preparePixels(const Napi::CallbackInfo& info) {
         const image::Resize resize(preset, view.region.width, view.region.height, 1, means.isa);
         return finish(resize, view, int(preset.mean.size()), means.output, *control);
       },
-      undefined, {means.threads, holding(info.Env(), pixels, common.output)});
+      undefined, {common.line, holding(info.Env(), pixels, common.output)});
 }
 
 }  // namespace resnet::glue

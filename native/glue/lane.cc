@@ -16,7 +16,10 @@ struct Piece {
 };
 using Pieces = std::vector<std::vector<Piece>>;
 
-size_t elementBytes(napi_typedarray_type type) { return type == napi_uint8_array ? 1 : 4; }
+size_t elementBytes(napi_typedarray_type type) {
+  if (type == napi_uint8_array) return 1;
+  return type == napi_uint16_array ? 2 : 4;
+}
 
 // { memory, offset, bytes }
 Piece readDevicePiece(const Napi::Value& value, const std::string& where, const ProgramBox& program,

@@ -13,19 +13,33 @@ constexpr int kMaxThreads = 1024;
 
 size_t elementsOf(const ValueInfo& value) { return size_t(value.h) * value.w * value.c; }
 
+// The view that holds elements of a dtype; of half precision their bits.
+napi_typedarray_type viewOf(DType dtype) {
+  switch (dtype) {
+    case DType::kFloat32:
+      return napi_float32_array;
+    case DType::kFloat16:
+    case DType::kBFloat16:
+      return napi_uint16_array;
+    case DType::kUint8:
+      return napi_uint8_array;
+    case DType::kInt32:
+      return napi_int32_array;
+  }
+  return napi_float32_array;
+}
+
 // What a submission must bring for each of the plan's inputs and outputs.
 void readPorts(const Plan& plan, ProgramBox& box) {
   box.inputs.resize(plan.inputs);
   box.outputs.resize(plan.outputs);
   for (const Step& step : plan.steps) {
     if (const auto* input = std::get_if<InputStep>(&step.body)) {
-      box.inputs[input->index] = {
-          input->dtype == DType::kUint8 ? napi_uint8_array : napi_float32_array,
-          elementsOf(plan.values[input->output])};
+      box.inputs[input->index] = {viewOf(input->dtype), elementsOf(plan.values[input->output])};
     } else if (const auto* output = std::get_if<OutputStep>(&step.body)) {
       const ValueInfo& value = plan.values[output->input];
-      box.outputs[output->index] = {
-          value.dtype == DType::kInt32 ? napi_int32_array : napi_float32_array, elementsOf(value)};
+      const DType dtype = value.dtype == DType::kInt32 ? DType::kInt32 : DType::kFloat32;
+      box.outputs[output->index] = {viewOf(dtype), elementsOf(value)};
     }
   }
 }
@@ -85,6 +99,11 @@ Result<Napi::Value> explain(const Napi::CallbackInfo& info) {
     object.Set("flop", Napi::Number::New(env, row.flop));
     object.Set("bytes", Napi::Number::New(env, row.bytes));
     object.Set("milliseconds", Napi::Number::New(env, row.milliseconds));
+    object.Set("workspaceBytes", Napi::Number::New(env, row.workspaceBytes));
+    object.Set("ceilingMilliseconds", Napi::Number::New(env, row.ceilingMilliseconds));
+    const bool known = row.milliseconds > 0 && row.ceilingMilliseconds > 0;
+    object.Set("share",
+               Napi::Number::New(env, known ? row.ceilingMilliseconds / row.milliseconds : 0));
     rows.Set(rows.Length(), object);
   }
   return rows;
@@ -101,6 +120,14 @@ void readDeviceOptions(Arguments& call, CompileOptions& options) {
   }
   if (call.has("workspaceLimit")) {
     options.workspaceLimit = size_t(call.integer("workspaceLimit", 0, kMaxSafeInteger));
+  }
+  if (call.has("tracks")) {
+    options.tracks = call.word<int>("tracks", {{"auto", 0}, {"1", 1}, {"2", 2}});
+  }
+  if (call.has("tileOrder")) {
+    options.tileOrder = call.word<TileOrder>("tileOrder", {{"auto", TileOrder::kAuto},
+                                                           {"forward", TileOrder::kForward},
+                                                           {"alternate", TileOrder::kAlternate}});
   }
   options.engineCache = call.optionalText("engineCache").value_or("");
 }

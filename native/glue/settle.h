@@ -84,7 +84,7 @@ class Promised : public Task {
 
 // Where work runs, and what must live until its promise settles.
 struct Placement {
-  int imageThreads = 0;  // not 0: in the line for images
+  LineOfJobs line;  // 0: the common one
   Napi::Object kept;
 };
 
@@ -110,9 +110,9 @@ Napi::Value promiseOf(Napi::Env env, std::function<Result<T>()> work,
     work = nullptr;  // what it held may be large: freed here, off the JavaScript thread
     environment->finish(std::unique_ptr<Task>(task));
   };
-  const bool queued = placement.imageThreads == 0
+  const bool queued = placement.line.number == 0
                           ? environment.enqueue(std::move(job))
-                          : environment.enqueueImage(placement.imageThreads, std::move(job));
+                          : environment.enqueue(placement.line, std::move(job));
   if (!queued) {
     task->result = Status::error(Code::kOutOfMemory,
                                  "the system refused a thread; end some or raise its limit");

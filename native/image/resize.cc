@@ -144,26 +144,49 @@ struct Resize::Passes {
   }
 };
 
+template <typename Take>
+Status Resize::eachRow(const PixelView& source, const Control& control, const Take& take) const {
+  Passes passes(*this, source);
+  for (int y = 0; y < down_.length(); ++y) {
+    if (y % kRowsBetweenPolls == 0 && control.stop()) return Status::aborted();
+    take(y, passes.windowRow(y));
+  }
+  return Status::okay();
+}
+
+bool Resize::fillsOutput() const {
+  return across_.length() == preset_.width && down_.length() == preset_.height;
+}
+
 Status Resize::run(const PixelView& source, float* output, const Control& control) const {
   const int planeCount = int(preset_.mean.size());
   const size_t plane = size_t(preset_.width) * size_t(preset_.height);
-  if (across_.length() < preset_.width || down_.length() < preset_.height) {
+  if (!fillsOutput()) {
     for (int c = 0; c < planeCount; ++c) {
       std::fill_n(output + size_t(c) * plane, plane, levels_.table[size_t(c) * 256]);
     }
   }
-  Passes passes(*this, source);
-  for (int y = 0; y < down_.length(); ++y) {
-    if (y % kRowsBetweenPolls == 0 && control.stop()) return Status::aborted();
-    const uint8_t* row = passes.windowRow(y);
+  return eachRow(source, control, [&](int y, const uint8_t* row) {
     float* planes[3] = {};
     for (int c = 0; c < planeCount; ++c) {
       planes[c] = output + size_t(c) * plane + size_t(preset_.y.to + y) * size_t(preset_.width) +
                   size_t(preset_.x.to);
     }
     kernels_.normalise(row, across_.length(), source.channels, levels_, planes);
-  }
-  return Status::okay();
+  });
+}
+
+Status Resize::runLevels(const PixelView& source, uint8_t* output, const Control& control) const {
+  const size_t planes = preset_.mean.size(), pitch = size_t(preset_.width) * planes;
+  if (!fillsOutput()) std::memset(output, 0, pitch * size_t(preset_.height));
+  return eachRow(source, control, [&](int y, const uint8_t* row) {
+    uint8_t* to = output + size_t(preset_.y.to + y) * pitch + size_t(preset_.x.to) * planes;
+    if (size_t(source.channels) == planes) {
+      std::memcpy(to, row, size_t(across_.length()) * planes);
+      return;
+    }
+    for (int x = 0; x < across_.length(); ++x, to += planes) std::fill_n(to, planes, row[x]);
+  });
 }
 
 }  // namespace resnet::image

@@ -1,7 +1,8 @@
 // An image resized as Pillow's Image.resize does, bit for bit; of the result only the window that a preset's crop keeps,
-// normalised into the network's input.
+// normalised into the network's input, or as levels for a device that normalises them itself.
 //
 //   x [H, W, channels] uint8 -> y [planes, height, width] float32, y = (level / 255 - mean) / std
+//                            or y [height, width, planes] uint8
 //
 // Two passes, each rounded to 8 bits, streamed: only the rows that one output row needs are held. Grey spreads over all
 // planes. Allocates its scratch (kilobytes); thread-safe. bound: compute, see kernels_avx2.cc.
@@ -44,9 +45,14 @@ class Resize {
   Region needed() const;
   // `source` covers needed() and has 1 channel, or as many as there are planes. kAborted between rows.
   Status run(const PixelView& source, float* output, const Control& control) const;
+  Status runLevels(const PixelView& source, uint8_t* output, const Control& control) const;
 
  private:
   struct Passes;
+  // take(y, levels of row y of the window) for every row.
+  template <typename Take>
+  Status eachRow(const PixelView& source, const Control& control, const Take& take) const;
+  bool fillsOutput() const;
 
   Preset preset_;
   const Kernels& kernels_;

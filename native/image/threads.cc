@@ -9,13 +9,13 @@
 namespace resnet::image {
 
 Result<int> threadCount() {
-  constexpr int kMost = 1024;
   const char* variable = std::getenv("RESNET_IMAGE_THREADS");
   const std::string_view text = variable == nullptr ? "" : variable;
   if (text.empty()) return cpu::threadBudget().threads;
   int count = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
-  if (error != std::errc() || end != text.data() + text.size() || count < 1 || count > kMost) {
+  if (error != std::errc() || end != text.data() + text.size() || count < 1 ||
+      count > kMostThreads) {
     return Status::error(Code::kInvalidArgument,
                          "environment variable RESNET_IMAGE_THREADS: expected a number from 1 to "
                          "1024, received '" +

@@ -96,6 +96,8 @@ class Interpreter {
       if (node.computeType != "FLOAT") return refuse(node.tag + " computes in " + node.computeType);
       if (node.tag == "CONV_FPROP")
         RESNET_RETURN_IF_ERROR(convolve(node));
+      else if (node.tag == "MATMUL")
+        RESNET_RETURN_IF_ERROR(multiply(node));
       else if (node.tag == "POINTWISE")
         RESNET_RETURN_IF_ERROR(pointwise(node));
       else
@@ -173,6 +175,27 @@ class Interpreter {
     return Status::okay();
   }
 
+  // C = A B, of matrices [1, rows, columns].
+  Status multiply(const GraphNode& node) {
+    Result<Operand> a = operand(node.inputs, "A"), b = operand(node.inputs, "B");
+    Result<Operand> c = operand(node.outputs, "C");
+    for (const Result<Operand>* each : {&a, &b, &c})
+      if (!each->ok()) return each->status();
+    const Operand &left = a.value(), &right = b.value(), &product = c.value();
+    for (const Operand* each : {&left, &right, &product})
+      if (each->dim(0) != 1 || each->dim(1) != 1) return refuse("not one product of matrices");
+    if (left.dim(3) != right.dim(2) || product.dim(2) != left.dim(2) ||
+        product.dim(3) != right.dim(3))
+      return refuse("the matrices do not fit each other");
+    forEach(product.dims(), [&](int64_t, int64_t, int64_t row, int64_t column) {
+      float sum = 0;
+      for (int64_t i = 0; i < left.dim(3); ++i)
+        sum += left.get(0, 0, row, i) * right.get(0, 0, i, column);
+      product.set(0, 0, row, column, sum);
+    });
+    return Status::okay();
+  }
+
   Status pointwise(const GraphNode& node) {
     Result<Operand> a = operand(node.inputs, "IN_0");
     Result<Operand> y = operand(node.outputs, "OUT_0");
@@ -246,12 +269,17 @@ Result<OperationGraph> parseGraph(const std::string& source) {
   for (const auto& [name, value] : tensors->object) {
     const json::Value *isVirtual = value.find("is_virtual"), *uid = value.find("uid");
     if (isVirtual == nullptr || uid == nullptr) return refuse("tensor " + name + " lacks members");
-    graph.tensors[name] = {name,
-                           text(value, "data_type"),
-                           integers(value, "dim"),
-                           integers(value, "stride"),
-                           isVirtual->boolean,
-                           uid->integer};
+    GraphTensor tensor = {name,
+                          text(value, "data_type"),
+                          integers(value, "dim"),
+                          integers(value, "stride"),
+                          isVirtual->boolean,
+                          uid->integer};
+    if (tensor.dim.size() == 3 && tensor.stride.size() == 3) {  // a matrix, of one batch
+      tensor.dim.insert(tensor.dim.begin(), 1);
+      tensor.stride.insert(tensor.stride.begin(), 0);
+    }
+    graph.tensors[name] = std::move(tensor);
   }
   for (const json::Value& value : nodes->array) {
     GraphNode node;

@@ -1,6 +1,6 @@
 // What the lowering states to cuDNN, executed from the stated graph alone on weights that the backend's
 // own kernel packed, against a convolution written from its definition in another layout. And the
-// controls: ten ways to state it wrongly, each of which must be seen.
+// controls: ways to state it wrongly, each of which must be seen.
 #include <cuda_runtime_api.h>
 
 #include <cmath>
@@ -48,6 +48,8 @@ ConvolutionShape with(ConvolutionShape shape, const Change& change) {
 std::vector<Case> cases() {
   using S = ConvolutionShape;
   const S plain = base(7, 9, 16, 24, 3, 1);
+  const S classifier = with(base(1, 1, 32, 16, 1, 1),
+                            [](S& s) { s.n = 5, s.relu = false, s.outputType = DType::kFloat32; });
   const S block = with(base(6, 6, 16, 16, 3, 1), [](S& s) { s.residual = true; });
   return {
       {"3x3", plain},
@@ -77,8 +79,13 @@ std::vector<Case> cases() {
                                                    })},
       {"bfloat16", with(block, [](S& s) { s.dtype = s.outputType = DType::kBFloat16; })},
       {"float32", with(block, [](S& s) { s.dtype = s.outputType = DType::kFloat32; })},
-      {"float16 to float32", with(base(1, 1, 32, 16, 1, 1),
-                                  [](S& s) { s.relu = false, s.outputType = DType::kFloat32; })},
+      {"float16 to float32", classifier},
+      {"one image, relu", with(classifier, [](S& s) { s.n = 1, s.relu = true; })},
+      {"bfloat16 to float32", with(classifier, [](S& s) { s.dtype = DType::kBFloat16; })},
+      {"vectors of float32", with(classifier, [](S& s) { s.dtype = DType::kFloat32; })},
+      {"vectors of float16", with(classifier, [](S& s) { s.outputType = DType::kFloat16; })},
+      {"vectors with pitches, outputs padded",
+       with(classifier, [](S& s) { s.k = 10, s.inputPitch = 40, s.outputPitch = 24; }), 8},
   };
 }
 
@@ -348,20 +355,28 @@ std::string say(const Outcome& outcome) {
   return outcome.refused.empty() ? "error " + std::to_string(outcome.error) : outcome.refused;
 }
 
-TEST("lowering: every stated graph computes the convolution that is meant, in both forms") {
-  int run = 0;
+std::vector<GraphForm> formsOf(const ConvolutionShape& shape) {
+  std::vector<GraphForm> forms = {GraphForm::kPrecompiled, GraphForm::kGeneric};
+  if (isMatmul(shape)) forms.push_back(GraphForm::kMatmul);
+  return forms;
+}
+
+TEST("lowering: every stated graph computes the convolution that is meant, in all its forms") {
+  int run = 0, products = 0;
   double worst = 0;
   for (const Case& each : cases()) {
     Problem problem(each.shape, each.pad);
-    for (GraphForm form : {GraphForm::kPrecompiled, GraphForm::kGeneric}) {
+    for (GraphForm form : formsOf(each.shape)) {
       const Outcome outcome = problem.run(form);
       ++run;
+      products += form == GraphForm::kMatmul;
       worst = std::max(worst, outcome.error / tolerance(each.shape));
       if (!outcome.right(each.shape))
         resnet::test::fault(__FILE__, __LINE__, std::string(each.name) + ": " + say(outcome));
     }
   }
-  std::printf("  %d graphs, the worst at %.2f of its tolerance\n", run, worst);
+  std::printf("  %d graphs, %d of them matrix products, the worst at %.2f of its tolerance\n", run,
+              products, worst);
 }
 
 // ---- the controls ----
@@ -445,6 +460,52 @@ TEST("lowering: control: a graph that is stated wrongly is seen") {
   }
 }
 
+// As many channels in as out and as many images, so that no shape gives a mistake away.
+const Control kMatmulControls[] = {
+    {"the weights not transposed",
+     [](OperationGraph& graph) {
+       std::swap(tensor(graph, "weight").stride[2], tensor(graph, "weight").stride[3]);
+     }},
+    {"the input transposed",
+     [](OperationGraph& graph) {
+       std::swap(tensor(graph, "input").stride[2], tensor(graph, "input").stride[3]);
+     }},
+    {"the operands in the wrong order",
+     [](OperationGraph& graph) {
+       auto& inputs = graph.nodes.at(0).inputs;
+       std::swap(inputs["A"], inputs["B"]);
+     }},
+    {"swapped uids",
+     [](OperationGraph& graph) {
+       std::swap(tensor(graph, "input").uid, tensor(graph, "weight").uid);
+     }},
+    {"the bias by rows",
+     [](OperationGraph& graph) {
+       GraphTensor& bias = tensor(graph, "bias");
+       std::swap(bias.dim[2], bias.dim[3]);
+       std::swap(bias.stride[2], bias.stride[3]);
+     }},
+    {"the output's pitch", [](OperationGraph& graph) { tensor(graph, "output").stride[2] -= 1; }},
+    {"another output type", [](OperationGraph& graph) { tensor(graph, "output").type = "HALF"; }},
+    {"no relu", [](OperationGraph& graph) { removeReader(graph, "RELU_FWD", ""); }},
+    {"no bias", [](OperationGraph& graph) { removeReader(graph, "ADD", "bias"); }},
+};
+
+TEST("lowering: control: a matrix product that is stated wrongly is seen") {
+  const ConvolutionShape shape = with(base(1, 1, 16, 16, 1, 1), [](ConvolutionShape& s) {
+    s.n = 16, s.dtype = s.outputType = DType::kFloat32;
+  });
+  Problem problem(shape, 0);
+  CHECK(problem.run(GraphForm::kMatmul).right(shape));
+  for (const Control& control : kMatmulControls) {
+    const Outcome outcome = problem.run(GraphForm::kMatmul, control.mutation);
+    if (outcome.right(shape))
+      resnet::test::fault(__FILE__, __LINE__, std::string(control.name) + " went unseen");
+    else
+      std::printf("  matmul, %s: %s\n", control.name, say(outcome).c_str());
+  }
+}
+
 // Two convolutions in a row, the second with stride 2: on the first the shapes come out the same.
 TEST("lowering: control: the stride on the wrong convolution is seen") {
   const auto chain = [](int firstStride, int secondStride) {
@@ -483,6 +544,9 @@ TEST("lowering: shapes without a meaning are refused by name") {
   CHECK_HAS(refusal([](ConvolutionShape& s) { s.outputPitch = 8; }), "pitches");
   CHECK_HAS(refusal([](ConvolutionShape& s) { s.h = 1, s.padH = 0; }), "kernel is larger");
   CHECK_HAS(refusal([](ConvolutionShape& s) { s.dtype = DType::kUint8; }), "float16");
+  const Result<std::string> product =
+      convolutionGraph(base(2, 1, 16, 16, 1, 1), GraphForm::kMatmul);
+  CHECK_HAS(product.ok() ? "" : product.status().message, "1x1 convolution of 1x1 maps");
 }
 
 TEST("lowering: the text of a shape tells every field apart") {

@@ -112,6 +112,34 @@ TEST("plugin: every dtype, with and without graphs and measured choices") {
       }
 }
 
+TEST(
+    "plugin: a linear step is a convolution by preference, a matrix product where the race says "
+    "so") {
+  resnetSimulatedReset();
+  for (DType dtype : {DType::kFloat32, DType::kFloat16}) {
+    const Network network(small(dtype));
+    const std::shared_ptr<Backend> backend = newBackend();
+    for (Autotune autotune : {Autotune::kOff, Autotune::kQuick, Autotune::kFull}) {
+      CompileOptions options;
+      options.autotune = autotune;
+      auto program = backend->compile(network.plan, makeFormulaWeights(3, network.tensors), options,
+                                      Control());
+      CHECK_EQ(program.ok() ? "" : program.status().message, "");
+      if (!program.ok()) continue;
+      for (const ExplainRow& row : program.value()->explain()) {
+        if (row.kind != "linear") continue;
+        const bool product = contains(row.implementation, "cudnn matmul eng");
+        CHECK_EQ(product, autotune != Autotune::kOff);
+        // Whichever lost is named with its time.
+        bool beaten = false;
+        for (const std::string& reason : row.refused)
+          beaten = beaten || (reason.starts_with("eng") && contains(reason, " ms"));
+        CHECK_EQ(beaten, autotune != Autotune::kOff);
+      }
+    }
+  }
+}
+
 TEST("plugin: TF32 is less precise than float32, and only on demand") {
   resnetSimulatedReset();
   const Network network(small(DType::kFloat32));

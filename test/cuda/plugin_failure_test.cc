@@ -1,5 +1,10 @@
 // Every call into CUDA and cuDNN from making a backend to disposing of it fails once, with each kind of error: the caller gets
 // the code that belongs to it or the right result, nothing leaks or hangs, and what is left works.
+//
+// The failures of each case are dealt out to four processes (RESNET_FAILURE_PROCESSES), begun before there is any thread: a
+// lost device is noticed by a look every tenth of a second, so that most of the time is waiting. Where not every call is
+// tried, each kind of failure begins at another one.
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -126,9 +131,16 @@ const Kind kKinds[] = {
      {Code::kInternal, Code::kUnavailable, Code::kUnsupported, Code::kOutOfMemory}},
 };
 
+// A race of few runs: what fails in it fails in the same places.
+void reset() {
+  resnetSimulatedReset();
+  resnetSimulatedSetPace(1000);
+  resnetSimulatedSetL2Bytes(1);
+}
+
 // One call fails. Answers whether all is as it should be.
 bool checkFailure(uint64_t n, const Kind& kind, const CompileOptions& options) {
-  resnetSimulatedReset();
+  reset();
   resnetSimulatedFailAt(n, kind.code);
   const Attempt failed = attempt(options);
   const std::string name =
@@ -152,23 +164,34 @@ bool checkFailure(uint64_t n, const Kind& kind, const CompileOptions& options) {
   return true;
 }
 
-// Calls first, first + step, ... up to the number that a run without failures makes.
+// This process's part of the failures.
+struct Share {
+  uint64_t index = 0, of = 1;
+  bool has(uint64_t turn) const { return turn % of == index; }
+} share;
+
+// Of the calls that a run without failures makes every step-th one, each kind from a place of its own.
 void checkEvery(uint64_t step, const CompileOptions& options) {
-  resnetSimulatedReset();
+  reset();
   resnetSimulatedFailAt(0, cudaSuccess);
   const Attempt whole = attempt(options);
   const uint64_t calls = resnetSimulatedCallCount();
   CHECK_EQ(whole.status.message, "");
   CHECK(whole.correct);
-  uint64_t tried = 0;
+  uint64_t turn = 0, tried = 0, first = 1;
   int complaints = 0;
-  for (const Kind& kind : kKinds)
-    for (uint64_t n = 1; n <= calls && complaints < 20; n += step, ++tried)
+  for (const Kind& kind : kKinds) {
+    for (uint64_t n = first; n <= calls && complaints < 20; n += step, ++turn) {
+      if (!share.has(turn)) continue;
       complaints += checkFailure(n, kind, options) ? 0 : 1;
+      ++tried;
+    }
+    first += step / std::size(kKinds);
+  }
   std::printf("  %llu failures among %llu calls\n", static_cast<unsigned long long>(tried),
               static_cast<unsigned long long>(calls));
   // After all that, the process works as at first.
-  resnetSimulatedReset();
+  reset();
   const Attempt after = attempt(options);
   CHECK_EQ(after.status.message, "");
   CHECK(after.correct);
@@ -194,6 +217,15 @@ TEST("failure: at every call, engines by preference, a captured graph") {
   checkEvery(stepOf(3), options);
 }
 
+TEST("failure: at every 7th call, two tracks in a captured graph") {
+  CompileOptions options;
+  options.autotune = Autotune::kOff;
+  options.maxBatch = 2;
+  options.tracks = 2;
+  options.tileOrder = TileOrder::kAlternate;
+  checkEvery(stepOf(7), options);
+}
+
 TEST("failure: at every 41st call, engines raced") { checkEvery(stepOf(41), {}); }
 
 TEST("failure: at every piece of device work the device is lost, and said so") {
@@ -205,6 +237,7 @@ TEST("failure: at every piece of device work the device is lost, and said so") {
   const uint64_t works = resnetSimulatedWorkCount();
   CHECK(works > 10);
   for (uint64_t n = 1; n <= works; ++n) {
+    if (!share.has(n)) continue;
     resnetSimulatedReset();
     resnetSimulatedFailWorkAt(n, cudaErrorIllegalAddress);
     const Attempt failed = attempt(options);
@@ -217,7 +250,59 @@ TEST("failure: at every piece of device work the device is lost, and said so") {
   CHECK(attempt(options).status.ok());
 }
 
+namespace {
+
+// The cases in this process, with its part of them; ends it.
+[[noreturn]] void runShare(uint64_t index, uint64_t of, std::FILE* output, int argc, char** argv) {
+  alarm(600);  // a hang ends the test
+  share = {index, of};
+  dup2(fileno(output), STDOUT_FILENO);
+  const int failed = runCases(argc, argv);
+  std::fflush(stdout);
+  _exit(failed);
+}
+
+// Shows what a process printed, but for its last line; how many of its cases failed, and passed.
+int reprint(std::FILE* output, int& passed) {
+  std::rewind(output);
+  int failed = 0, p = 0, f = 0;
+  bool ended = false;
+  for (char line[4096]; std::fgets(line, sizeof line, output) != nullptr;) {
+    if (std::sscanf(line, "%d passed, %d failed", &p, &f) == 2) {
+      ended = true;
+      passed = p;
+      failed = f;
+    } else {
+      std::fputs(line, stdout);
+    }
+  }
+  return ended ? failed : 1;
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
-  alarm(1200);  // a hang ends the test
-  return runCases(argc, argv);
+  const char* text = std::getenv("RESNET_FAILURE_PROCESSES");
+  const uint64_t processes = text != nullptr ? std::max(1ull, std::strtoull(text, nullptr, 10)) : 4;
+  std::vector<std::FILE*> outputs;
+  std::vector<pid_t> children;
+  for (uint64_t i = 0; i < processes; ++i) {
+    outputs.push_back(std::tmpfile());
+    if (outputs.back() == nullptr) return std::perror("tmpfile"), 1;
+    const pid_t child = fork();
+    if (child == 0) runShare(i, processes, outputs.back(), argc, argv);
+    if (child < 0) return std::perror("fork"), 1;
+    children.push_back(child);
+  }
+  int passed = 0, failed = 0;
+  for (uint64_t i = 0; i < processes; ++i) {
+    int status = 0;
+    waitpid(children[i], &status, 0);
+    int own = reprint(outputs[i], passed);
+    if (WIFSIGNALED(status)) std::printf("FAILED: ended by signal %d\n", WTERMSIG(status));
+    if (status != 0) own = std::max(own, 1);
+    failed = std::max(failed, own);
+  }
+  std::printf("%d passed, %d failed\n", passed, failed);
+  return failed > 0 || passed == 0 ? 1 : 0;
 }

@@ -197,6 +197,46 @@ TEST(
     for (const auto& engine : engines.value()) CHECK(engine->runtimeCompiled());
 }
 
+// The other way to run a linear step. Engines are compiled for it; all of them use tensor cores, so that
+// float32 has some in TF32 alone.
+TEST("real cuDNN: every classifier has engines for matrix products, but for exact float32") {
+  if (!installed("matrix products")) return;
+  std::vector<Row> classifiers = table();
+  std::erase_if(classifiers, [](const Row& row) { return !row.layer.ends_with(":fc"); });
+  CHECK_EQ(classifiers.size(), size_t{3});
+  const auto products = [](CudnnContext& context, const ConvolutionShape& shape) {
+    std::vector<std::string> refused;
+    const auto engines = context.engines(shape, {kWorkspaceLimit, false, 2}, refused);
+    size_t count = 0;
+    if (engines.ok())
+      for (const auto& engine : engines.value()) {
+        if (!engine->name().starts_with("matmul ")) continue;
+        ++count;
+        CHECK(engine->runtimeCompiled());
+      }
+    return count;
+  };
+  for (const char* device : kDevices) {
+    const std::unique_ptr<CudnnContext> context = contextFor(device);
+    int asked = 0;
+    for (const Row& row : classifiers)
+      for (DType dtype : {DType::kFloat16, DType::kBFloat16, DType::kFloat32})
+        for (int n : {1, 256}) {
+          if (n == 1 && dtype != DType::kFloat16) continue;  // compiling takes a second each
+          ConvolutionShape shape = sized(row.shape, n, dtype);
+          shape.outputType = DType::kFloat32;
+          const size_t exact = products(*context, shape);
+          shape.tf32 = dtype == DType::kFloat32;
+          const size_t any = shape.tf32 ? products(*context, shape) : exact;
+          const std::string name = std::string(device) + " " + shapeText(shape) + ": ";
+          CHECK_EQ(name + std::to_string(exact), name + (shape.tf32 ? "0" : "2"));
+          CHECK_EQ(name + std::to_string(any), name + "2");
+          ++asked;
+        }
+    std::printf("  %s: %d classifiers asked for\n", device, asked);
+  }
+}
+
 }  // namespace
 }  // namespace resnet::cuda::test
 

@@ -214,6 +214,9 @@ const Fault kFaults[] = {
      "which an earlier step has written", "topk"},
     // the borders
     {"\"dtype\":\"uint8\"", "\"dtype\":\"float32\"", "'mean' and 'std' are for uint8", "input"},
+    {"\"dtype\":\"uint8\"", "\"dtype\":\"bfloat16\"", "'mean' and 'std' are for uint8", "input"},
+    {"\"dtype\":\"uint8\"", "\"dtype\":\"int32\"",
+     "must be 'float32' or 'float16' or 'bfloat16' or 'uint8', got \"int32\"", "input"},
     {"[0.485,0.456,0.406]", "[0.485,0.456]",
      "field 'mean' must have one number per channel, 3, got 2", "input"},
     {"[0.485,0.456,0.406]", "[0.485,0.456,1e300]", "an array of float32 numbers", "input"},

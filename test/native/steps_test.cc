@@ -339,6 +339,31 @@ void pixels(Backend& backend) {
   check(worst < 1e-6, "uint8 is normalised: error " + std::to_string(worst));
 }
 
+void halves(Backend& backend, cpu::Isa isa) {
+  // In float16 1.5, -2, a denormal, infinity, the largest number and about a third. (bfloat16's denormals are float32's,
+  // which the kernels take for 0.)
+  const std::vector<uint16_t> bits{0x3E00, 0xC000, 0x0081, 0x7C00, 0x7BFF, 0x3555};
+  for (DType dtype : {DType::kFloat16, DType::kBFloat16}) {
+    for (MemoryLayout layout : {MemoryLayout::kNchw, MemoryLayout::kNhwc}) {
+      Plan plan;
+      plan.inputs = plan.outputs = 1;
+      plan.values.push_back({"x", 1, 2, 3});
+      plan.steps.push_back({StepKind::kInput, "input", InputStep{0, 0, dtype, layout, {}, {}}});
+      plan.steps.push_back({StepKind::kOutput, "output", OutputStep{0, 0, layout}});
+      CompileOptions options;
+      options.isa = cpu::isaName(isa);
+      auto program = backend.compile(plan, weightsFor(1, 1), options, Control{});
+      auto lane = program.value()->createLane();
+      std::vector<float> y(6, NAN), expected(6);
+      convertToFloat32(dtype, bits.data(), bits.size(), expected.data());
+      const Submission submission{1, {{{bits.data(), 1}}}, {{{y.data(), 1}}}};
+      check(
+          runOnce(*lane.value(), submission).ok() && y == expected,
+          std::string(dtypeName(dtype)) + " input is widened exactly [" + cpu::isaName(isa) + "]");
+    }
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -356,6 +381,7 @@ int main() {
       run(*backend, test, tier.isa, 2, 3, MemoryLayout::kNhwc, weights);
     }
     addTwoInputs(*backend, tier.isa);
+    halves(*backend, tier.isa);
   }
   cancellation(*backend);
   pixels(*backend);

@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module'
 import path from 'node:path'
 import type { Opened } from '../measure.js'
+import { nodePackage } from '../peers.js'
 import type { Trial } from '../types.js'
 
 /** What of onnxruntime-node is used here; it is no dependency. */
@@ -20,10 +21,11 @@ interface Session {
  * blocked layout, the fusions of norm, shortcut and relu), sequential execution with all threads inside an operator,
  * spinning workers (its default), arena and memory pattern, the batch size fixed. An open loop's calls bring one image.
  */
-export async function open({ network, threads, batch, load }: Trial, peers: string): Promise<Opened> {
-  const installed = createRequire(path.join(peers, 'package.json'))
-  const runtime = installed('onnxruntime-node') as Runtime
-  const settings = {
+export function sessionOptions({ device, dtype, threads, batch, load }: Trial) {
+  if (device !== 'cpu' || dtype !== 'float32') {
+    throw new Error(`this driver computes in float32 on the CPU only, received ${dtype} on ${device}`)
+  }
+  return {
     executionProviders: ['cpu'],
     graphOptimizationLevel: 'all',
     executionMode: 'sequential',
@@ -31,14 +33,20 @@ export async function open({ network, threads, batch, load }: Trial, peers: stri
     interOpNumThreads: 1,
     enableCpuMemArena: true,
     enableMemPattern: true,
-    freeDimensionOverrides: { N: load.kind === 'open' ? 1 : batch },
+    freeDimensionOverrides: { N: load.kind === 'closed' ? batch : 1 },
     logSeverityLevel: 3,
   }
-  const session = await runtime.InferenceSession.create(network.onnx as string, settings)
+}
+
+export async function open(trial: Trial, peers: string): Promise<Opened> {
+  const installed = createRequire(path.join(peers, 'package.json'))
+  const runtime = installed('onnxruntime-node') as Runtime
+  const settings = sessionOptions(trial)
+  const session = await runtime.InferenceSession.create(trial.network.onnx as string, settings)
   const [input] = session.inputNames as [string]
   const [output] = session.outputNames as [string]
   return {
-    version: installed('onnxruntime-node/package.json').version,
+    version: nodePackage(installed, 'onnxruntime-node')?.version ?? '',
     settings,
     bind(data, shape) {
       const feeds = { [input]: new runtime.Tensor('float32', data, shape) }

@@ -1,6 +1,7 @@
-// x [N,C,H,W] or [N,H,W,C], float32 or uint8 -> value, blocked or thin, halo zeroed, padded
-// channels zeroed uint8 is normalised: y = (x / 255 - mean[c]) / std[c], as y = x * scale[c] +
-// offset[c] bound: memory, reads and writes each element once
+// x [N,C,H,W] or [N,H,W,C], float32, float16, bfloat16 or uint8 -> value in float32, blocked or thin, halo
+// zeroed, padded channels zeroed
+// uint8 is normalised: y = (x / 255 - mean[c]) / std[c], as y = x * scale[c] + offset[c]
+// bound: memory, reads and writes each element once
 #include <algorithm>
 #include <cstdint>
 
@@ -10,6 +11,18 @@
 
 namespace resnet::cpu {
 namespace {
+
+// Bits in the caller's memory.
+struct Float16 {
+  uint16_t bits;
+};
+struct BFloat16 {
+  uint16_t bits;
+};
+float asFloat(float x) { return x; }
+float asFloat(uint8_t x) { return float(x); }
+float asFloat(Float16 x) { return float16ToFloat32(x.bits); }
+float asFloat(BFloat16 x) { return bfloat16ToFloat32(x.bits); }
 
 class InputKernel final : public Kernel {
  public:
@@ -26,18 +39,25 @@ class InputKernel final : public Kernel {
   void run(const Work& work) const noexcept override {
     const View& view = work.view(step_.output);
     const size_t imageBytes = size_t(layout_.h) * layout_.w * layout_.c * dtypeBytes(step_.dtype);
-    forRows(work, layout_.thin ? 1 : layout_.blocks(), layout_.h,
-            [&](int image, int block, int begin, int end) {
-              float* out = view.image(image);
-              zeroHaloRows(layout_, out, block, begin, end);
-              const char* source = imageOf(work.submission->inputs[step_.index],
-                                           work.firstImage + image, imageBytes);
-              if (step_.dtype == DType::kUint8) {
-                copyRows(reinterpret_cast<const uint8_t*>(source), out, block, begin, end);
-              } else {
-                copyRows(reinterpret_cast<const float*>(source), out, block, begin, end);
-              }
-            });
+    forRows(
+        work, layout_.thin ? 1 : layout_.blocks(), layout_.h,
+        [&](int image, int block, int begin, int end) {
+          float* out = view.image(image);
+          zeroHaloRows(layout_, out, block, begin, end);
+          const char* source =
+              imageOf(work.submission->inputs[step_.index], work.firstImage + image, imageBytes);
+          switch (step_.dtype) {
+            case DType::kUint8:
+              return copyRows(reinterpret_cast<const uint8_t*>(source), out, block, begin, end);
+            case DType::kFloat16:
+              return copyRows(reinterpret_cast<const Float16*>(source), out, block, begin, end);
+            case DType::kBFloat16:
+              return copyRows(reinterpret_cast<const BFloat16*>(source), out, block, begin, end);
+            case DType::kFloat32:
+            case DType::kInt32:  // which no plan has
+              return copyRows(reinterpret_cast<const float*>(source), out, block, begin, end);
+          }
+        });
   }
 
  private:
@@ -58,7 +78,7 @@ class InputKernel final : public Kernel {
             planes ? source + (size_t(channel) * h + y) * w : source + size_t(y) * w * c + channel;
         const float scale = scale_[channel], offset = offset_[channel];
         for (int x = 0; x < w; ++x)
-          row[size_t(x) * pitch + i] = float(from[x * pixelStep]) * scale + offset;
+          row[size_t(x) * pitch + i] = asFloat(from[x * pixelStep]) * scale + offset;
       }
     }
   }

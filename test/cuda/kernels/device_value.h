@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <new>
 #include <string>
 #include <vector>
@@ -39,8 +40,12 @@ class Guarded {
     memory_ = static_cast<unsigned char*>(::operator new(bytes + 2 * kGuard, std::align_val_t{64}));
     std::memset(memory_, 0xA5, bytes + 2 * kGuard);
     std::memset(data(), 0xFF, bytes);
+    alive()[data()] = this;
   }
-  ~Guarded() { ::operator delete(memory_, std::align_val_t{64}); }
+  ~Guarded() {
+    alive().erase(data());
+    ::operator delete(memory_, std::align_val_t{64});
+  }
   Guarded(const Guarded&) = delete;
   Guarded& operator=(const Guarded&) = delete;
 
@@ -50,6 +55,13 @@ class Guarded {
     return reinterpret_cast<T*>(data());
   }
   size_t bytes() const { return bytes_; }
+  // The one that an address lies in; null: none. The tests on a device find its twin by it.
+  static const Guarded* around(const unsigned char* address) {
+    auto next = alive().upper_bound(address);
+    if (next == alive().begin()) return nullptr;
+    const Guarded* const memory = std::prev(next)->second;
+    return address < memory->data() + memory->bytes() ? memory : nullptr;
+  }
   void check(Report& report, const std::string& name) const {
     for (size_t i = 0; i < kGuard; ++i) {
       if (memory_[i] != 0xA5 || memory_[kGuard + bytes_ + i] != 0xA5) {
@@ -59,6 +71,11 @@ class Guarded {
   }
 
  private:
+  static std::map<const unsigned char*, const Guarded*>& alive() {
+    static std::map<const unsigned char*, const Guarded*> byAddress;
+    return byAddress;
+  }
+
   size_t bytes_;
   unsigned char* memory_;
 };

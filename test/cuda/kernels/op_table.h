@@ -84,36 +84,46 @@ inline void addLayouts(std::vector<OpCase>& list) {
       for (Placement placement : kPlacements) {
         const Pair pair{placement, placement};
         for (DType dtype : kFloats) {
-          for (int kind = 0; kind < 3; ++kind) {  // float32; uint8 normalised; uint8 without
-            const bool bytes = kind > 0, normalised = kind == 1;
+          struct Source {
+            DType dtype;
+            bool normalised;
+          };
+          for (const auto [from, normalised] :
+               {Source{DType::kFloat32, false}, Source{DType::kFloat16, false},
+                Source{DType::kBFloat16, false}, Source{DType::kUint8, true},
+                Source{DType::kUint8, false}}) {
+            const bool bytes = from == DType::kUint8;
+            const size_t elementBytes = dtypeBytes(from);
             list.push_back(
                 {"input",
-                 title("input", dtype, s, pair) + layout +
-                     (bytes ? normalised ? " uint8" : " uint8 as it is" : " float32"),
-                 [=](const Ops& ops, Report& report) {
-                   Guarded source(count * (bytes ? 1 : 4));
+                 title("input", dtype, s, pair) + layout + " " + dtypeName(from) +
+                     (bytes && !normalised ? " as it is" : ""),
+                 [=, from = from, normalised = normalised](const Ops& ops, Report& report) {
+                   Guarded source(count * elementBytes);
                    for (size_t i = 0; i < count; ++i) {
                      if (bytes) {
                        source.as<uint8_t>()[i] = uint8_t(i * 37 + i / 7);
                      } else {
-                       source.as<float>()[i] = float(contentAt(Content::kSpecial, 9, i));
+                       writeElement(source.data() + i * elementBytes, from,
+                                    contentAt(Content::kSpecial, 9, i));
                      }
                    }
                    const auto mean = floats(s.c, 7, 0.4, 0.6), deviation = floats(s.c, 8, 0.2, 0.3);
                    Value to(s, dtype, placement);
                    cuda::InputArguments arguments;
                    arguments.source = source.data();
-                   arguments.sourceType = bytes ? DType::kUint8 : DType::kFloat32;
+                   arguments.sourceType = from;
                    arguments.nhwc = nhwc;
                    arguments.mean = normalised ? mean->as<float>() : nullptr;
                    arguments.std = normalised ? deviation->as<float>() : nullptr;
                    arguments.to = to.view;
+                   if (bytes != nhwc) arguments.order = cuda::ImageOrder::kReverse;
                    succeeded(report, ops.input(arguments, nullptr));
                    to.check(
                        report,
                        [&](int n, int y, int x, int c) -> double {
                          const size_t i = dense(n, y, x, c);
-                         if (!bytes) return source.as<float>()[i];
+                         if (!bytes) return readElement(source.data() + i * elementBytes, from);
                          const double level = source.as<uint8_t>()[i] / 255.0;
                          if (!normalised) return level;
                          return (level - mean->as<float>()[c]) / deviation->as<float>()[c];
@@ -133,7 +143,10 @@ inline void addLayouts(std::vector<OpCase>& list) {
                    return integers ? double(i) - 7 : contentAt(Content::kSpecial, 9, i);
                  });
                  Guarded destination(count * 4);
-                 succeeded(report, ops.output({from.view, destination.data(), nhwc}, nullptr));
+                 succeeded(report, ops.output({from.view, destination.data(), nhwc,
+                                               integers != nhwc ? cuda::ImageOrder::kReverse
+                                                                : cuda::ImageOrder::kForward},
+                                              nullptr));
                  destination.check(report, "destination");
                  for (int n = 0; n < s.n; ++n) {
                    for (int y = 0; y < s.h; ++y) {

@@ -26,6 +26,10 @@ void resnetSimulatedSetDeviceCount(int count);
 void resnetSimulatedSetDriverVersion(int version);    // 13000; 0: there is no driver
 void resnetSimulatedSetCudnnVersion(size_t version);  // 92400
 void resnetSimulatedSetMemoryLimit(size_t bytes);     // of every device, in all
+// What work takes on the simulated clock, times so much; 1. And the size of the L2 cache that a device states; 50 MiB. An
+// engine's race repeats short work until its timing is long enough, in as many buffers as cover that cache.
+void resnetSimulatedSetPace(double times);
+void resnetSimulatedSetL2Bytes(size_t bytes);
 // 0: as late as possible, in the order of need. Otherwise work of all streams runs in a random order that their waits allow.
 void resnetSimulatedSetSchedule(uint64_t seed);
 
@@ -42,6 +46,19 @@ void resnetSimulatedFailAt(uint64_t n, cudaError_t code);
 void resnetSimulatedFailWorkAt(uint64_t n, cudaError_t code);
 uint64_t
 resnetSimulatedWorkCount();  // pieces run since reset or the last resnetSimulatedFailWorkAt
+
+void resnetSimulatedSetPools(bool supported);  // whether devices have memory pools; they do
+// What the driver's management library (libnvidia-ml.so.1) does: works, does not start, does not count memory by process, has
+// other numbers for processes, knows the device as a slice.
+enum ResnetSimulatedNvml {
+  kNvmlWorks,
+  kNvmlFails,
+  kNvmlCountsNothing,
+  kNvmlForeignNumbers,
+  kNvmlSlice
+};
+void resnetSimulatedSetNvml(int how);
+int resnetSimulatedNvml();
 
 size_t resnetSimulatedMemoryUsed(int device);
 size_t resnetSimulatedPeakMemory(int device);

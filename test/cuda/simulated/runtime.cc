@@ -168,7 +168,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   properties->sharedMemPerBlockOptin = 227 << 10;
   properties->sharedMemPerMultiprocessor = 228 << 10;
   properties->regsPerBlock = properties->regsPerMultiprocessor = 65536;
-  properties->l2CacheSize = 50 << 20;
+  properties->l2CacheSize = int(state().l2Bytes);
   properties->memoryBusWidth = 5120;
   properties->totalConstMem = 64 << 10;
   properties->asyncEngineCount = 3;
@@ -196,7 +196,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
       *value = 132;
       break;
     case cudaDevAttrL2CacheSize:
-      *value = 50 << 20;
+      *value = int(state().l2Bytes);
       break;
     case cudaDevAttrWarpSize:
       *value = 32;
@@ -224,6 +224,9 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
       break;
     case cudaDevAttrCooperativeLaunch:
       *value = 1;
+      break;
+    case cudaDevAttrMemoryPoolsSupported:
+      *value = state().poolsSupported ? 1 : 0;
       break;
     default:
       return entry.leave(cudaErrorInvalidValue);

@@ -57,7 +57,7 @@ void run(Lock& lock, Operation& operation, OpenMemory& memory) {
   for (const OperationPointer& other : operation.after) start = std::max(start, other->finished);
   operation.finished = start;
   if (operation.work->run) {
-    operation.finished += operation.work->microseconds;
+    operation.finished += operation.work->microseconds * all.pace;
     if (operation.work->onHost) {
       // A stream that failed does not call its host functions.
       if (device.lost == cudaSuccess) {

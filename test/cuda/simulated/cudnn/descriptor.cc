@@ -9,7 +9,8 @@
 namespace resnet::simulated {
 
 // Both families, one with a large workspace, one that a determinism filter must drop, one that tf32's filter must keep, and
-// two that turn out not to work: the first when its plan is made, the second when it runs.
+// two that turn out not to work: the first when its plan is made, the second when it runs. Those of matrix products are
+// compiled at run time, and faster.
 const std::vector<Configuration>& configurations() {
   static const std::vector<Configuration> all = {
       {4, {{CUDNN_KNOB_TYPE_TILE_SIZE, 1}}, 0, false, true, true, Configuration::kRefusesPlan, 1},
@@ -20,6 +21,17 @@ const std::vector<Configuration>& configurations() {
       {5, {{CUDNN_KNOB_TYPE_SPLIT_K, 4}}, 512, false, true, false, Configuration::kNone, 3},
       {6, {}, 0, false, true, true, Configuration::kRefusesRun, 0.5},
       {2, {{CUDNN_KNOB_TYPE_STAGES, 3}}, 0, true, true, true, Configuration::kNone, 5},
+      {12,
+       {{CUDNN_KNOB_TYPE_STAGES, 1}},
+       0,
+       true,
+       true,
+       true,
+       Configuration::kRefusesPlan,
+       1,
+       true},
+      {10, {{CUDNN_KNOB_TYPE_STAGES, 2}}, 0, true, true, true, Configuration::kNone, 1.5, true},
+      {11, {}, 1024, true, false, true, Configuration::kNone, 1.8, true},
   };
   return all;
 }
@@ -51,11 +63,11 @@ cudnnStatus_t missing(std::string& why, const char* what) {
 cudnnStatus_t finalizeTensor(const Descriptor& tensor, std::string& why) {
   const auto dims = tensor.list<int64_t>(CUDNN_ATTR_TENSOR_DIMENSIONS);
   const auto strides = tensor.list<int64_t>(CUDNN_ATTR_TENSOR_STRIDES);
-  if (dims.size() != 4 || strides.size() != 4) {
-    why = "a tensor has four dimensions and strides here";
+  if ((dims.size() != 4 && dims.size() != 3) || strides.size() != dims.size()) {
+    why = "a map has four dimensions and strides, a matrix three";
     return CUDNN_STATUS_NOT_SUPPORTED_SHAPE;
   }
-  for (size_t d = 0; d < 4; ++d)
+  for (size_t d = 0; d < dims.size(); ++d)
     if (dims[d] < 1 || strides[d] < 1) {
       why = "a dimension or stride below 1";
       return CUDNN_STATUS_BAD_PARAM;
@@ -135,6 +147,12 @@ cudnnStatus_t finalize(Descriptor& descriptor, std::string& why) {
            CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y,
            CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC},
           why);
+    case CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR:
+      return finalizeOperation(
+          descriptor,
+          {CUDNN_ATTR_OPERATION_MATMUL_ADESC, CUDNN_ATTR_OPERATION_MATMUL_BDESC,
+           CUDNN_ATTR_OPERATION_MATMUL_CDESC, CUDNN_ATTR_OPERATION_MATMUL_DESC},
+          why);
     case CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR:
       return finalizeOperation(
           descriptor,
@@ -153,9 +171,11 @@ cudnnStatus_t finalize(Descriptor& descriptor, std::string& why) {
       if (graph == nullptr || !graph->finalized) return missing(why, "operation graph");
       descriptor.recipe = graph->recipe;
       const auto mode = descriptor.value(CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_HEUR_MODE_A);
-      for (const Configuration& configuration : configurations())
+      for (const Configuration& configuration : configurations()) {
+        if (configuration.matmul != descriptor.recipe->matmul) continue;
         if (mode != CUDNN_HEUR_MODE_FALLBACK || configuration.engine == 0)
           descriptor.heuristics.push_back(&configuration);
+      }
       return CUDNN_STATUS_SUCCESS;
     }
     case CUDNN_BACKEND_ENGINE_DESCRIPTOR: {

@@ -31,6 +31,7 @@ struct Configuration {
   bool runtimeCompiled = false, tensorCores = true, deterministic = true;
   enum Fault { kNone, kRefusesPlan, kRefusesRun } fault = kNone;
   double microseconds = 10;
+  bool matmul = false;  // of matrix products, otherwise of convolutions
 };
 // In order of preference.
 const std::vector<Configuration>& configurations();

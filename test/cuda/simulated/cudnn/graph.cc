@@ -15,6 +15,11 @@ TensorShape shapeOf(const Descriptor& tensor) {
   shape.isVirtual = tensor.value(CUDNN_ATTR_TENSOR_IS_VIRTUAL, false);
   shape.dims = tensor.list<int64_t>(CUDNN_ATTR_TENSOR_DIMENSIONS);
   shape.strides = tensor.list<int64_t>(CUDNN_ATTR_TENSOR_STRIDES);
+  if (shape.dims.size() == 3) {  // [1, rows, columns]: so many 1x1 maps of so many channels
+    const std::vector<int64_t> dims = shape.dims, strides = shape.strides;
+    shape.dims = {dims[0] * dims[1], dims[2], 1, 1};
+    shape.strides = {strides[1], strides[2], strides[1], strides[1]};
+  }
   return shape;
 }
 
@@ -67,6 +72,36 @@ cudnnStatus_t parseConvolution(const Descriptor& operation, Recipe& recipe, Tens
     return refuse(why, CUDNN_STATUS_NOT_SUPPORTED_DATA_TYPE, "input and weights differ in type");
   if (!channelsLast(recipe.x) || !channelsLast(recipe.w))
     return refuse(why, CUDNN_STATUS_NOT_SUPPORTED_LAYOUT, "NHWC and KRSC only");
+  recipe.convType = result.type;
+  return CUDNN_STATUS_SUCCESS;
+}
+
+// C [n, k] = A [n, c] B [c, k]: a convolution whose weights are B's transpose.
+cudnnStatus_t parseMatmul(const Descriptor& operation, Recipe& recipe, TensorShape& result,
+                          std::string& why) {
+  const DescriptorPointer a = operation.descriptor(CUDNN_ATTR_OPERATION_MATMUL_ADESC),
+                          b = operation.descriptor(CUDNN_ATTR_OPERATION_MATMUL_BDESC),
+                          c = operation.descriptor(CUDNN_ATTR_OPERATION_MATMUL_CDESC);
+  for (const DescriptorPointer& each : {a, b, c}) {
+    const auto dims = each->list<int64_t>(CUDNN_ATTR_TENSOR_DIMENSIONS);
+    if (dims.size() != 3 || dims[0] != 1)
+      return refuse(why, CUDNN_STATUS_NOT_SUPPORTED_SHAPE, "one matrix product, of matrices");
+  }
+  const DescriptorPointer matmul = operation.descriptor(CUDNN_ATTR_OPERATION_MATMUL_DESC);
+  if (matmul->value(CUDNN_ATTR_MATMUL_COMP_TYPE, CUDNN_DATA_HALF) != CUDNN_DATA_FLOAT)
+    return refuse(why, CUDNN_STATUS_NOT_SUPPORTED_DATA_TYPE, "a matrix product sums in float");
+  recipe.matmul = true;
+  recipe.x = shapeOf(*a);
+  recipe.w = shapeOf(*b);
+  result = shapeOf(*c);
+  std::swap(recipe.w.dims[0], recipe.w.dims[1]);
+  std::swap(recipe.w.strides[0], recipe.w.strides[1]);
+  recipe.w.strides[2] = recipe.w.strides[3] = recipe.w.strides[0];
+  if (recipe.x.dims[1] != recipe.w.dims[1] || result.dims[0] != recipe.x.dims[0] ||
+      result.dims[1] != recipe.w.dims[0])
+    return refuse(why, CUDNN_STATUS_BAD_PARAM_SHAPE_MISMATCH, "rows or columns disagree");
+  if (recipe.w.type != recipe.x.type)
+    return refuse(why, CUDNN_STATUS_NOT_SUPPORTED_DATA_TYPE, "the operands differ in type");
   recipe.convType = result.type;
   return CUDNN_STATUS_SUCCESS;
 }
@@ -124,14 +159,18 @@ cudnnStatus_t parseStage(const Descriptor& operation, int64_t uid, EpilogueStage
 cudnnStatus_t parseGraph(const Descriptor& graph, Recipe& recipe, std::string& why) {
   const std::vector<DescriptorPointer>& operations =
       graph.attributes.at(CUDNN_ATTR_OPERATIONGRAPH_OPS).descriptors;
-  const Descriptor* convolution = nullptr;
-  for (const DescriptorPointer& operation : operations)
+  const Descriptor *convolution = nullptr, *matmul = nullptr;
+  for (const DescriptorPointer& operation : operations) {
     if (operation->type == CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR)
       convolution = operation.get();
-  if (convolution == nullptr)
-    return refuse(why, CUDNN_STATUS_NOT_SUPPORTED_GRAPH_PATTERN, "a graph without a convolution");
+    if (operation->type == CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR) matmul = operation.get();
+  }
+  if ((convolution == nullptr) == (matmul == nullptr))
+    return refuse(why, CUDNN_STATUS_NOT_SUPPORTED_GRAPH_PATTERN,
+                  "one convolution or one matrix product in a graph");
   TensorShape result;
-  cudnnStatus_t status = parseConvolution(*convolution, recipe, result, why);
+  cudnnStatus_t status = matmul != nullptr ? parseMatmul(*matmul, recipe, result, why)
+                                           : parseConvolution(*convolution, recipe, result, why);
   size_t used = 1;
   while (status == CUDNN_STATUS_SUCCESS && result.isVirtual) {
     const Descriptor* next = consumerOf(graph, result.uid);

@@ -1,4 +1,4 @@
-// One operation graph that the simulated cuDNN can run: conv, then additions and relus, each from float32.
+// One operation graph that the simulated cuDNN can run: conv or matmul, then additions and relus, each from float32.
 #pragma once
 
 #include <cudnn_graph.h>
@@ -30,6 +30,7 @@ struct EpilogueStage {
 struct Recipe {
   TensorShape x, w, y;
   int64_t stride[2] = {1, 1}, dilation[2] = {1, 1}, before[2] = {0, 0}, after[2] = {0, 0};
+  bool matmul = false;   // a matrix product, as a 1x1 convolution
   bool flipped = false;  // convolution in earnest instead of cross-correlation
   cudnnDataType_t convType = CUDNN_DATA_FLOAT;  // of the convolution's own result
   std::vector<EpilogueStage> epilogue;

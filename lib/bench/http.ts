@@ -1,0 +1,203 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import http from 'node:http'
+import https from 'node:https'
+import path from 'node:path'
+import { buffer } from 'node:stream/consumers'
+import type { ModelStats } from '../stats.js'
+import { firstCall, measureSubject } from './measure.js'
+import type { Round, RoundCall } from './round.js'
+import { stageSums, stagesBetween } from './stages.js'
+import { makeCalls, type Subject } from './subject.js'
+import type { HttpTarget, Stages } from './types.js'
+import type { Usage } from './usage.js'
+
+/** One round against a server: started here, and ended gracefully, or somebody else's. */
+export async function httpRound({ trial, seconds, rate }: RoundCall, target: HttpTarget): Promise<Round> {
+  const begin = performance.now()
+  const server = target.server === undefined ? undefined : await Server.start(target.server)
+  const openMs = performance.now() - begin
+  const url = new URL(target.url, server?.address)
+  const client = new Client(url)
+  try {
+    const images = (trial.images ?? []).map((file) => readFileSync(file))
+    const subject = subjectOf(client, { images, server, connections: target.connections })
+    const load = await firstCall(subject, openMs)
+    const stages = () => client.watchStages()
+    const measured = await measureSubject({ trial, subject, load, seconds, rate, stages })
+    const settings = settingsOf(await client.stats())
+    return { version: '', settings, measured }
+  } finally {
+    client.close()
+    await server?.stop()
+  }
+}
+
+interface Target {
+  images: readonly Buffer[]
+  server?: Server
+  connections: number
+}
+
+function subjectOf(client: Client, { images, server, connections }: Target): Subject {
+  let next = 0
+  const call = () => client.post(images[next++ % images.length] as Buffer)
+  return {
+    async run(demand) {
+      await server?.watch()
+      const begin = performance.now()
+      const calls = await makeCalls(call, demand, connections)
+      const elapsedMs = performance.now() - begin
+      return { ...calls, elapsedMs, ...((await server?.usage()) ?? unknownUsage) }
+    },
+  }
+}
+
+const unknownUsage: Usage = { cpuMs: Number.NaN, eventLoopP99Ms: Number.NaN, peakMb: Number.NaN }
+
+/** Keeps its connections alive, as many as there are requests under way. */
+class Client {
+  private readonly transport: typeof http | typeof https
+  private readonly agent: http.Agent | https.Agent
+
+  constructor(private readonly url: URL) {
+    this.transport = url.protocol === 'https:' ? https : http
+    this.agent = new this.transport.Agent({ keepAlive: true, maxSockets: Number.POSITIVE_INFINITY })
+  }
+
+  /** Resolves when the answer is read. Status 503 is a refusal; any other than 200 is a failure. */
+  async post(image: Buffer): Promise<void> {
+    const headers = { 'content-type': 'application/octet-stream', 'content-length': image.length }
+    const { status, body } = await this.request(this.url, { method: 'POST', headers }, image)
+    if (status === 200) return
+    const text = `POST ${this.url.pathname}: expected status 200, received ${status}: ${body.toString().slice(0, 300)}`
+    throw Object.assign(new Error(text), status === 503 ? { code: 'ERR_RESNET_QUEUE_FULL' } : {})
+  }
+
+  /** What GET /stats tells, where it tells a model's statistics. */
+  async stats(): Promise<ModelStats | undefined> {
+    const { status, body } = await this.request(new URL('/stats', this.url), { method: 'GET' })
+    if (status !== 200) return undefined
+    try {
+      const stats = JSON.parse(body.toString()) as Partial<ModelStats>
+      return stats.latencyMs === undefined || stats.batchSizes === undefined
+        ? undefined
+        : (stats as ModelStats)
+    } catch {
+      return undefined
+    }
+  }
+
+  /** By its own statistics, which are of the whole server: of other clients' images too. */
+  async watchStages(): Promise<() => Promise<Stages | undefined>> {
+    const before = await this.stats()
+    return async () => {
+      const after = await this.stats()
+      if (before === undefined || after === undefined) return undefined
+      return stagesBetween(stageSums(before), stageSums(after))
+    }
+  }
+
+  close(): void {
+    this.agent.destroy()
+  }
+
+  private request(
+    url: URL,
+    options: http.RequestOptions,
+    body?: Buffer,
+  ): Promise<{ status?: number; body: Buffer }> {
+    return new Promise((resolve, reject) => {
+      const request = this.transport.request(url, { ...options, agent: this.agent }, (response) => {
+        buffer(response).then((read) => resolve({ status: response.statusCode, body: read }), reject)
+      })
+      request.on('error', reject)
+      request.end(body)
+    })
+  }
+}
+
+function settingsOf(stats: ModelStats | undefined): Record<string, unknown> {
+  if (stats === undefined) return {}
+  const { device, dtype, lanes } = stats
+  return { device, dtype, lanes }
+}
+
+const patienceMs = 30_000
+
+/** A program in Node.js that listens on $PORT, says so, and ends by itself when asked to by SIGTERM. */
+class Server {
+  private constructor(
+    private readonly child: ChildProcess,
+    /** 'http://127.0.0.1:40123' */
+    readonly address: string,
+    private readonly over: Promise<string>,
+  ) {}
+
+  static async start(program: string): Promise<Server> {
+    const child = spawn(process.execPath, ['--require', path.join(__dirname, 'observed.js'), program], {
+      env: { ...process.env, PORT: '0' },
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+    })
+    let written = ''
+    let errors = ''
+    child.stderr?.on('data', (text) => {
+      errors = (errors + text).slice(-2000)
+    })
+    const over = new Promise<string>((resolve) => {
+      child.once('error', (error) => resolve(error.message))
+      child.once('close', (code, signal) =>
+        resolve(code === 0 ? '' : `ended by ${signal ?? `code ${code}`}: ${errors}`),
+      )
+    })
+    const address = await new Promise<string>((resolve, reject) => {
+      child.stdout?.on('data', (text) => {
+        written += text
+        const found = /\bhttps?:\/\/[^\s'"]+/.exec(written)
+        if (found) resolve(found[0])
+      })
+      over.then((why) => reject(new Error(`${program}: ${why || 'it ended'} before it printed its address`)))
+      setTimeout(
+        () =>
+          reject(
+            new Error(
+              `${program}: expected its http:// address on stdout within 30 s, received '${written}'`,
+            ),
+          ),
+        patienceMs,
+      ).unref()
+    }).catch((error) => {
+      child.kill('SIGKILL')
+      throw error
+    })
+    return new Server(child, address, over)
+  }
+
+  async watch(): Promise<void> {
+    await this.ask('watch')
+  }
+
+  async usage(): Promise<Usage> {
+    return (await this.ask('usage')).usage as Usage
+  }
+
+  private async ask(question: string): Promise<{ usage?: Usage }> {
+    const answer = once(this.child, 'message')
+    this.child.send(question)
+    const gone = this.over.then((why) => {
+      throw new Error(`the server ${why || 'ended'}`)
+    })
+    gone.catch(() => {})
+    return (await Promise.race([answer, gone]))[0]
+  }
+
+  /** Asks it to end. @throws when it does not, or not with code 0. */
+  async stop(): Promise<void> {
+    this.child.kill('SIGTERM')
+    const timer = setTimeout(() => this.child.kill('SIGKILL'), patienceMs)
+    const why = await this.over
+    clearTimeout(timer)
+    if (why !== '') throw new Error(`the server did not end gracefully after SIGTERM: ${why}`)
+  }
+}
