@@ -174,7 +174,12 @@ function pip(folder) {
 
 /** Why pip failed. Where it could not connect its last line says that no version was found; what it warned of says why. */
 function pipReason(said) {
-  const last = said.trim().split('\n').at(-1)?.replace(/^ERROR: /, '') || 'no message'
+  const last =
+    said
+      .trim()
+      .split('\n')
+      .at(-1)
+      ?.replace(/^ERROR: /, '') || 'no message'
   const broken = /after connection broken by '(.*)': \S+$/m.exec(said)?.[1]
   const cause = broken?.replace(/^.*> ?[:,] ?|^\w+\(|['")]+$/g, '')
   return cause ? `${last} (the package index did not answer: ${cause})` : last

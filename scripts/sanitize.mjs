@@ -21,7 +21,14 @@ const passes = [
     cuda: {
       backend_test: [],
       failures_test: [],
-      networks_test: ['resnet18 in float16', 'pixels in', 'lanes side by side', 'cancelled', 'little memory', 'lost'],
+      networks_test: [
+        'resnet18 in float16',
+        'pixels in',
+        'lanes side by side',
+        'cancelled',
+        'little memory',
+        'lost',
+      ],
     },
   },
   {

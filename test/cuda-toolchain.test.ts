@@ -1,7 +1,16 @@
 // What scripts/cuda-toolchain.mjs takes for an installed CUDA toolchain, and what it refuses: over folders laid out as an
 // installer or a system's packages lay them out, with compilers that only say their version. Nothing is fetched.
 import { spawnSync } from 'node:child_process'
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 
@@ -16,8 +25,7 @@ function write(file: string, text: string, mode = 0o644) {
 }
 
 const says = (text: string) => `#!/bin/sh\necho '${text}'\n`
-const nvccSays = (version: string) =>
-  says(`Cuda compilation tools, release ${version}, V${version}.61`)
+const nvccSays = (version: string) => says(`Cuda compilation tools, release ${version}, V${version}.61`)
 
 /** A toolkit as its installer lays it out, in a folder of that name. */
 function toolkit(name: string, version: string, libraries = 'lib64'): string {
@@ -132,9 +140,7 @@ onLinux('an installed CUDA toolchain (Linux only, on x64)', () => {
     cudnn(path.join(CUDA_HOME, 'include'), path.join(CUDA_HOME, 'lib64'))
     const { found, log, reason } = look({ ...common, CUDA_HOME, CUDNN_PATH: CUDA_HOME })
     expect(found).toBeUndefined()
-    expect(log).toContain(
-      `Not used: ${path.join(CUDA_HOME, 'bin', 'nvcc')} is ${version}, 12.8 is needed.`,
-    )
+    expect(log).toContain(`Not used: ${path.join(CUDA_HOME, 'bin', 'nvcc')} is ${version}, 12.8 is needed.`)
     expect(reason).toMatch(/^nvcc not installed, and RESNET_CUDA_FETCH=never forbids to fetch$/)
   })
 
