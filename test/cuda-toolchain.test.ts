@@ -135,7 +135,7 @@ onLinux('an installed CUDA toolchain (Linux only, on x64)', () => {
     })
   })
 
-  alone.each([['12.4'], ['12.7'], ['11.8']])('of %s is refused, and named', (version) => {
+  alone.each([['12.4'], ['12.7'], ['11.8']])('of %s is refused, and named (skipped where /usr/local/cuda is)', (version) => {
     const CUDA_HOME = toolkit(`old-${version}`, version)
     cudnn(path.join(CUDA_HOME, 'include'), path.join(CUDA_HOME, 'lib64'))
     const { found, log, reason } = look({ ...common, CUDA_HOME, CUDNN_PATH: CUDA_HOME })
@@ -144,7 +144,7 @@ onLinux('an installed CUDA toolchain (Linux only, on x64)', () => {
     expect(reason).toMatch(/^nvcc not installed, and RESNET_CUDA_FETCH=never forbids to fetch$/)
   })
 
-  alone('that lacks a part is refused for that part', () => {
+  alone('that lacks a part (skipped where /usr/local/cuda is) is refused for it', () => {
     const whole = (name: string) => {
       const folder = toolkit(name, '13.0')
       cudnn(path.join(folder, 'include'), path.join(folder, 'lib64'))
@@ -189,7 +189,7 @@ onLinux('an installed CUDA toolchain (Linux only, on x64)', () => {
 
   // Where neither a toolkit nor a network is at hand: `npm test` lists the CUDA backend as skipped for this status.
   const fetches = spawnSync('python3', ['-m', 'pip', '--version']).status === 0 ? test : test.skip
-  fetches('that can neither be found nor fetched is one message and a status of its own', () => {
+  fetches('that can neither be found nor fetched (skipped where Python has no pip) is one message and a status of its own', () => {
     const cache = path.join(scratch, 'cache')
     const { status, stderr, stdout } = spawnSync(
       process.execPath,
