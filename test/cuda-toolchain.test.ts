@@ -1,7 +1,16 @@
 // What scripts/cuda-toolchain.mjs takes for an installed CUDA toolchain, and what it refuses: over folders laid out as an
 // installer or a system's packages lay them out, with compilers that only say their version. Nothing is fetched.
 import { spawnSync } from 'node:child_process'
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 
@@ -16,8 +25,7 @@ function write(file: string, text: string, mode = 0o644) {
 }
 
 const says = (text: string) => `#!/bin/sh\necho '${text}'\n`
-const nvccSays = (version: string) =>
-  says(`Cuda compilation tools, release ${version}, V${version}.61`)
+const nvccSays = (version: string) => says(`Cuda compilation tools, release ${version}, V${version}.61`)
 
 /** A toolkit as its installer lays it out, in a folder of that name. */
 function toolkit(name: string, version: string, libraries = 'lib64'): string {
@@ -127,18 +135,16 @@ onLinux('an installed CUDA toolchain (Linux only, on x64)', () => {
     })
   })
 
-  alone.each([['12.4'], ['12.7'], ['11.8']])('of %s is refused, and named', (version) => {
+  alone.each([['12.4'], ['12.7'], ['11.8']])('of %s is refused, and named (skipped where /usr/local/cuda is)', (version) => {
     const CUDA_HOME = toolkit(`old-${version}`, version)
     cudnn(path.join(CUDA_HOME, 'include'), path.join(CUDA_HOME, 'lib64'))
     const { found, log, reason } = look({ ...common, CUDA_HOME, CUDNN_PATH: CUDA_HOME })
     expect(found).toBeUndefined()
-    expect(log).toContain(
-      `Not used: ${path.join(CUDA_HOME, 'bin', 'nvcc')} is ${version}, 12.8 is needed.`,
-    )
+    expect(log).toContain(`Not used: ${path.join(CUDA_HOME, 'bin', 'nvcc')} is ${version}, 12.8 is needed.`)
     expect(reason).toMatch(/^nvcc not installed, and RESNET_CUDA_FETCH=never forbids to fetch$/)
   })
 
-  alone('that lacks a part is refused for that part', () => {
+  alone('that lacks a part (skipped where /usr/local/cuda is) is refused for it', () => {
     const whole = (name: string) => {
       const folder = toolkit(name, '13.0')
       cudnn(path.join(folder, 'include'), path.join(folder, 'lib64'))
@@ -179,5 +185,34 @@ onLinux('an installed CUDA toolchain (Linux only, on x64)', () => {
     const { reason, log } = look({ ...common, CUDA_HOME, PATH: `${old}:/usr/bin:/bin` })
     expect(reason).toMatch(/^cmake not installed/)
     expect(log.join()).toMatch(/cmake is 3\.31\.6, 4\.0 is needed for CUDA/)
+  })
+
+  // Where neither a toolkit nor a network is at hand: `npm test` lists the CUDA backend as skipped for this status.
+  const fetches = spawnSync('python3', ['-m', 'pip', '--version']).status === 0 ? test : test.skip
+  fetches('that can neither be found nor fetched (skipped where Python has no pip) is one message and a status of its own', () => {
+    const cache = path.join(scratch, 'cache')
+    const { status, stderr, stdout } = spawnSync(
+      process.execPath,
+      [path.join(__dirname, '..', 'scripts', 'cuda-toolchain.mjs')],
+      {
+        encoding: 'utf8',
+        env: {
+          PATH: '/usr/bin:/bin',
+          HOME: scratch,
+          RESNET_CUDA_FETCH: 'always',
+          RESNET_CUDA_HOME: cache,
+          PIP_CONFIG_FILE: '/dev/null',
+          PIP_INDEX_URL: 'http://127.0.0.1:9/simple',
+        },
+      },
+    )
+    expect(status).toBe(69)
+    expect(stdout).toMatch(/^Fetching nvcc, cudnn, frontend, cmake for CUDA as Python wheels into /)
+    expect(stderr).toMatch(
+      /^\nThe CUDA toolchain cannot be had: pip could not fetch it: .* \(the package index did not answer: .*refused\)\.\n/,
+    )
+    expect(stderr).toMatch(/The CPU backend does not need any of it\.\n$/)
+    // Nothing half fetched is left.
+    expect(readdirSync(cache)).toEqual([])
   })
 })

@@ -174,7 +174,7 @@ onLinux('without the package of the CUDA backend (Linux only, on x64), doctor', 
   })
   const withoutDriver = hasDriver ? test.skip : test
 
-  withoutDriver('and without a GPU is content', () => {
+  withoutDriver('and without a driver (skipped where one is) is content', () => {
     const said = expectRefused({}, /^no NVIDIA driver on this machine .*, and no package resnet-cuda/, alone)
     expect(said).toMatchObject({ status: 0, json: { ok: true, problems: [] } })
   })
@@ -202,7 +202,7 @@ onLinux('without the package of the CUDA backend (Linux only, on x64), doctor', 
       copyFileSync(real, path.join(beside, 'libresnet_cuda.so'))
     })
 
-    withoutDriver("says what CUDA's own runtime finds: no driver", () => {
+    withoutDriver("says what CUDA's own runtime finds: no driver (skipped where one is)", () => {
       const said = expectRefused({}, noDriver, alone)
       expect(said).toMatchObject({ status: 0, json: { ok: true } })
     })
