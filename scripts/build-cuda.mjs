@@ -1,7 +1,7 @@
 // `npm run build:cuda`: libresnet_cuda.so, the CUDA backend, for cards from Turing to Blackwell, unless it is there
 // already, made from these very sources. The toolchain is found or fetched (cuda-toolchain.mjs); where it cannot be had the
 // exit status is 69. The library lands in build-cuda/ and beside the addon in build/Release, where a checkout looks for it.
-// `--force` builds in any case.
+// `--force` builds in any case; `--device` also builds what scripts/gpu-check runs: the probe, the kernels' test on a device.
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import {
@@ -98,7 +98,16 @@ function build(toolchain) {
   must(
     'Configuring the CUDA backend',
     cmake,
-    ['-C', cmakeCacheFile, ...architectures, '-S', path.join(root, 'cuda'), '-B', buildDir],
+    [
+      '-C',
+      cmakeCacheFile,
+      ...architectures,
+      '-DRESNET_CUDA_DEVICE=OFF',
+      '-S',
+      path.join(root, 'cuda'),
+      '-B',
+      buildDir,
+    ],
     {
       quiet: true,
     },
@@ -111,6 +120,21 @@ function build(toolchain) {
   )
   if (!existsSync(library))
     fail(`The build ended without error, yet ${path.relative(root, library)} is not there.`)
+}
+
+/** In the same folder, from the same objects. */
+function buildForDevice({ cmake }) {
+  const programs = ['resnet_gpu_probe', 'device_kernels_test']
+  must('Configuring the programs of gpu-check', cmake.command, ['-DRESNET_CUDA_DEVICE=ON', buildDir], {
+    quiet: true,
+  })
+  must(
+    'Building the programs of gpu-check',
+    cmake.command,
+    ['--build', buildDir, '--parallel', String(availableParallelism()), '--target', ...programs],
+    { quiet: true },
+  )
+  console.log(`${programs.join(' and ')} are in ${path.relative(root, buildDir)}/.`)
 }
 
 const toolchain = cudaToolchainOrExit()
@@ -137,3 +161,4 @@ if (!copied) {
   copyFileSync(library, besideAddon)
   console.log(`Copied to ${path.relative(root, besideAddon)}, where the addon of this checkout looks.`)
 }
+if (process.argv.includes('--device')) buildForDevice(toolchain)

@@ -5,26 +5,21 @@
 // Tensor names must be torchvision's. The batch size stays open, the image size does not: a plan has one.
 import { createRequire } from 'node:module'
 import { parseArgs } from 'node:util'
-import { writeOnnx } from './onnx.mjs'
 import { readSafetensors } from './safetensors.mjs'
 
 const require = createRequire(import.meta.url)
 
 /** The plan that gives logits for float32 NCHW images of one size. */
 export function logitsPlan({ architecture, height, width }) {
-  const { buildNetwork, inputName, logitsName } = require('../dist/architecture/build.js')
   const { architectureNamed } = require('../dist/architecture/families.js')
-  const { lower } = require('../dist/graph/lower.js')
+  const { logitsPlan: planOf } = require('../dist/bench/onnx.js')
   const spec = typeof architecture === 'string' ? architectureNamed(architecture) : architecture
-  const { graph } = buildNetwork(spec)
-  const inputs = [
-    { name: inputName, shape: [height, width, spec.inChannels], dtype: 'float32', layout: 'nchw' },
-  ]
-  return lower({ graph, inputs, outputs: [{ name: logitsName, layout: 'nchw' }] }).plan
+  return planOf(spec, { height, width })
 }
 
 /** @param {{ checkpoint: string, output: string, architecture: string | object, height: number, width: number }} options */
 export function exportOnnx({ checkpoint, output, ...network }) {
+  const { writeOnnx } = require('../dist/bench/onnx.js')
   const { tensors } = readSafetensors(checkpoint)
   writeOnnx(output, logitsPlan(network), (name) => {
     const tensor = tensors.get(name)

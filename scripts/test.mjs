@@ -25,6 +25,7 @@ const excuses = [
   // Whom the benchmark measures beside us is no dependency, of nobody.
   [/needs an installed peer/, () => true],
   [/needs python 3/i, () => spawnSync('python3', ['--version']).status !== 0],
+  [/the table is of cuDNN/, () => true],
 ]
 
 function cpuHas(flag) {
@@ -67,7 +68,7 @@ function runNativeTests() {
     const check = path.join(root, 'scripts', 'compile-check.mjs')
     runNativeTest(total, 'compile-check', process.execPath, { args: [check] })
   }
-  const folders = simulated ? [['native'], ['cuda', 'kernels'], ['cuda']] : [['native']]
+  const folders = simulated ? [['native'], ['cuda', 'kernels'], ['cuda'], ['cuda', 'device']] : [['native']]
   for (const folder of folders) {
     const sources = path.join(root, 'test', ...folder)
     if (!existsSync(sources)) continue
@@ -76,6 +77,12 @@ function runNativeTests() {
       const program = process.platform === 'win32' ? `Release/${name}.exe` : name
       runNativeTest(total, name, path.join(dir, 'test', folder[0], program))
     }
+  }
+  // Of scripts/gpu-check: rehearsed on the simulated device, as device_kernels_test is.
+  if (simulated) {
+    runNativeTest(total, 'resnet_gpu_probe', path.join(dir, 'test', 'cuda', 'resnet_gpu_probe'), {
+      args: ['--dry'],
+    })
   }
 }
 

@@ -1,4 +1,4 @@
-import { execFile, execFileSync, spawnSync } from 'node:child_process'
+import { execFile, spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -6,8 +6,11 @@ import { promisify } from 'node:util'
 import { logitsError } from '../lib/bench/check.js'
 import { findPeers, type PeerName, peerNames, peerTable, requirePeers } from '../lib/bench/peers.js'
 import { PythonPeer } from '../lib/bench/python.js'
+import { seedNetwork } from '../lib/bench/seeded.js'
 import type { Network, Results, Trial } from '../lib/bench/types.js'
+import { ResNet } from '../lib/resnet.js'
 import { packageRoot } from '../lib/root.js'
+import { Tensor } from '../lib/tensor.js'
 import { refusal } from './support/refusal.js'
 import { safetensors } from './support/safetensors.js'
 import { parameters, small } from './support/small-network.js'
@@ -45,6 +48,24 @@ test('the distance of logits', () => {
   expect(logitsError(ours, Float32Array.of(1, -3, 2))).toBe(0.25)
   expect(logitsError(ours, Float32Array.of(1, -4))).toBe(Number.POSITIVE_INFINITY)
   expect(logitsError(ours, Float32Array.of(1, Number.NaN, 2))).toBeNaN()
+})
+
+test('random weights in files: the same every time, of a network that answers', async () => {
+  const network = { name: 'resnet20', channels: 3, height: 32, width: 32 }
+  const { checkpoint, onnx } = seedNetwork(folder, network)
+  const model = await ResNet.load(checkpoint as string, { device: 'cpu' })
+  const x = Tensor.from(new Float32Array(3 * 32 * 32).fill(0.5), [1, 3, 32, 32])
+  const logits = (await model.forward(x)).data as Float32Array
+  await model.dispose()
+  const largest = Math.max(...logits.map(Math.abs))
+  expect(largest).toBeGreaterThan(0.05)
+  expect(largest).toBeLessThan(100)
+  const file = readFileSync(onnx as string)
+  for (const operator of ['Conv', 'BatchNormalization', 'Add', 'Relu', 'GlobalAveragePool', 'Gemm']) {
+    expect(file.includes(operator)).toBe(true)
+  }
+  seedNetwork(folder, network)
+  expect(readFileSync(onnx as string).equals(file)).toBe(true)
 })
 
 const hasPython = spawnSync('python3', ['--version']).status === 0
@@ -199,24 +220,12 @@ describe.each(peerNames)('%s', (name) => {
   run(
     'answers as this package does, beside it (needs an installed peer)',
     async () => {
-      const prepare = `
-      import { prepareNetwork } from './bench/prepare.mjs'
-      const network = { channels: 3, height: 32, width: 32, block: 'basic' }
-      console.log(JSON.stringify(prepareNetwork(${JSON.stringify(folder)}, 'resnet18', network)))`
-      const options = { cwd: packageRoot, encoding: 'utf8' } as const
-      const files = JSON.parse(
-        execFileSync(process.execPath, ['--input-type=module', '-e', prepare], options),
-      )
       const output = path.join(folder, `${name}.json`)
-      const words = `bench --size 32 --batch 2 --threads 1 --load 0.5 --rounds 1 --seconds 0.2 --peer ${name}`
+      const words = `bench --network resnet18 --size 32 --batch 2 --threads 1 --load 0.5 --rounds 1 --seconds 0.2`
+      const python = places.python === undefined ? [] : ['--python', places.python]
       await promisify(execFile)(
         process.execPath,
-        [
-          cli,
-          ...words.split(' '),
-          ...['--model', files.checkpoint, '--onnx', files.onnx, '--output', output],
-          ...(places.python === undefined ? [] : ['--python', places.python]),
-        ],
+        [cli, ...words.split(' '), '--peer', name, '--output', output, ...python],
         { cwd: places.folder },
       )
       const written: Results = JSON.parse(readFileSync(output, 'utf8'))
@@ -228,7 +237,10 @@ describe.each(peerNames)('%s', (name) => {
         expect(peer?.version).toMatch(/^\d+\.\d+/)
       }
       expect(Object.keys(written.otherPeers ?? {})).toEqual(peerNames.filter((other) => other !== name))
-      expect(written.trials[0]?.network.checkpoint).toBe(path.basename(files.checkpoint))
+      expect(written.trials[0]?.network).toMatchObject({
+        checkpoint: 'resnet18-32x32.safetensors',
+        onnx: 'resnet18-32x32.onnx',
+      })
     },
     300_000,
   )

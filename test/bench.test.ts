@@ -129,10 +129,10 @@ describe('charts', () => {
 
   test('throughput against batch: a point a trial, the median of its rounds, smaller batches first', () => {
     const [chart] = charts(at({ batch: 8 }, round(200), round(210), round(250)), at({ batch: 1 }, round(100)))
-    expect(chart?.title).toBe('Throughput against batch')
+    expect(chart?.title).toBe('Throughput against batch: resnet20, 1 thread')
     expect(series(chart?.option)).toEqual([
       expect.objectContaining({
-        name: 'resnet20, 1 thread, resnet',
+        name: 'resnet',
         data: [
           [1, 100],
           [8, 210],
@@ -141,14 +141,11 @@ describe('charts', () => {
     ])
   })
 
-  test('what differs between trials tells their lines apart', () => {
-    const [chart] = charts(
-      at({ dtype: 'float32' }, round(100)),
-      at({ dtype: 'bfloat16', lanes: 2 }, round(150)),
-    )
-    expect(series(chart?.option).map(({ name }) => name)).toEqual([
-      'resnet20, float32, 1 thread, 1 lanes, resnet',
-      'resnet20, bfloat16, 1 thread, 2 lanes, resnet',
+  test('what differs between trials has charts of its own', () => {
+    const list = charts(at({ dtype: 'float32' }, round(100)), at({ dtype: 'bfloat16', lanes: 2 }, round(150)))
+    expect(list.map(({ title }) => title)).toEqual([
+      'Throughput against batch: resnet20, float32, 1 thread, 1 lane',
+      'Throughput against batch: resnet20, bfloat16, 1 thread, 2 lanes',
     ])
   })
 
@@ -160,12 +157,9 @@ describe('charts', () => {
       open({ kind: 'open', share: 0.5 }, 50, 200),
       open({ kind: 'rate', perSecond: 70 }, 70, 100),
     )
-    expect(chart?.title).toBe('Latency against load')
+    expect(chart?.title).toBe('Latency against load: resnet20, 1 thread, batches up to 2')
     const lines = series(chart?.option)
-    expect(lines.map(({ name }) => name)).toEqual([
-      'resnet20, 1 thread, batches up to 2, p50, resnet',
-      'resnet20, 1 thread, batches up to 2, p99, resnet',
-    ])
+    expect(lines.map(({ name }) => name)).toEqual(['resnet, p50', 'resnet, p99'])
     expect(lines[0]?.data).toEqual([
       [50, 10],
       [70, 20],
@@ -353,6 +347,28 @@ test('a file that is none of ours is refused', async () => {
   expect((await refusal(() => readResults(path.join(folder, 'none.json')))).code).toBe('ERR_RESNET_IO')
 })
 
+test('the command compares, tells what else was different, and fails when something is worse', async () => {
+  const [before, after] = ['before.json', 'after.json'].map((file) => path.join(folder, file)) as [
+    string,
+    string,
+  ]
+  const { machine, ...slower } = results([80, 81, 79, 80, 82])
+  writeFileSync(before, JSON.stringify(results([100, 101, 99, 100, 102])))
+  writeFileSync(after, JSON.stringify({ ...slower, machine: { ...machine, isa: 'portable', loadBefore: 7 } }))
+  const cli = path.join(packageRoot, 'dist', 'cli', 'main.js')
+  const run = (...files: string[]) =>
+    promisify(execFile)(process.execPath, [cli, 'bench', 'compare', ...files])
+  const worse = await run(before, after).catch((error) => error)
+  expect(worse.code).toBe(1)
+  expect(worse.stdout).toMatch(/resnet: images\/s +x 0\.800 \(95 % interval 0\.7\d+ to 0\.8\d+\): worse/)
+  expect(worse.stderr).toMatch(/Note: different isa, 'avx2' and 'portable'\./)
+  expect(worse.stderr).toMatch(/other programs ran before the second was measured, load average 7\.0/)
+  expect(await run(before, before)).toEqual({
+    stderr: '',
+    stdout: expect.stringMatching(/no difference shown/),
+  })
+}, 60_000)
+
 test('the command measures in fresh processes and writes what it measured', async () => {
   const output = path.join(folder, 'out.json')
   const html = path.join(folder, 'out.html')
@@ -378,4 +394,32 @@ test('the command measures in fresh processes and writes what it measured', asyn
   const again = path.join(folder, 'again.html')
   await promisify(execFile)(process.execPath, [cli, 'bench', 'report', output, '-o', again])
   expect(readFileSync(again, 'utf8')).toBe(readFileSync(html, 'utf8'))
+}, 120_000)
+
+test('lanes, and encoded images beside tensors, are trials of their own; --limits gives their bound', async () => {
+  const output = path.join(folder, 'lanes.json')
+  const image = path.join(packageRoot, 'models', 'samples', '3.png')
+  const words =
+    'bench --network resnet20 --size 32 --batch 2 --threads 2 --lanes 2 --rounds 1 --seconds 0.3 --limits'
+  const cli = path.join(packageRoot, 'dist', 'cli', 'main.js')
+  const { stdout } = await promisify(execFile)(process.execPath, [
+    cli,
+    ...words.split(' '),
+    ...['--images', image, '--output', output],
+  ])
+  const { trials, limits }: Results = JSON.parse(readFileSync(output, 'utf8'))
+  expect(trials.map((found) => found.name)).toEqual([
+    'resnet20 32x32 float32 cpu batch 2 threads 2 lanes 2',
+    'resnet20 32x32 float32 cpu batch 2 threads 2 lanes 2 images',
+  ])
+  const [tensors, images] = trials
+  expect(tensors?.drivers[0]?.settings).toMatchObject({ lanes: 2 })
+  expect(tensors?.drivers[0]?.rounds[0]?.stages).toMatchObject({ decodeMs: 0, meanBatch: 2 })
+  expect(images?.drivers[0]?.rounds[0]?.stages?.decodeMs).toBeGreaterThan(0)
+  expect(images?.images).toEqual(['3.png'])
+  expect(limits?.length).toBeGreaterThan(2)
+  expect(tensors?.boundPerSecond).toBeGreaterThan(10)
+  expect(images?.boundPerSecond).toBeUndefined()
+  expect(stdout).toMatch(/of the bound\n.* \d+ %/)
+  expect(stdout).toMatch(/resnet, of an image: queue .* decode /)
 }, 120_000)

@@ -264,7 +264,7 @@ describe('memory', () => {
   })
 
   test('and a stream that leaks is found out', () => {
-    const { status, stdout } = soak('--images', '3000', '--leak')
+    const { status, stdout } = soak('--images', '3000', '--warmup', '0', '--leak')
     expect(status).toBe(1)
     expect(JSON.parse(stdout)).toMatchObject({ flat: false })
   })

@@ -24,12 +24,13 @@ QUERIES = [
 def nvidia_smi():
     if shutil.which("nvidia-smi") is None:
         return {}
-    found = {}
-    for query in QUERIES:  # one by one: a name that this driver does not know spoils a whole query
-        run = subprocess.run(["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"], capture_output=True, text=True)
-        if run.returncode == 0:
-            found[query] = run.stdout.strip().split("\n")[0]
-    return found
+    def ask(names):
+        command = ["nvidia-smi", "--id=0", f"--query-gpu={','.join(names)}", "--format=csv,noheader"]
+        run = subprocess.run(command, capture_output=True, text=True)
+        return dict(zip(names, (field.strip() for field in run.stdout.split(",")))) if run.returncode == 0 else {}
+
+    # A name that this driver does not know spoils a whole query.
+    return ask(QUERIES) or {name: value for query in QUERIES for name, value in ask([query]).items()}
 
 
 def check(status, what):
@@ -49,9 +50,10 @@ def cudnn_description(index):
     check(cudnn.cudnnBackendCreateDescriptor(DEVICEPROP, ctypes.byref(descriptor)), "creating")
     check(cudnn.cudnnBackendSetAttribute(descriptor, DEVICE_ID, INT32, ctypes.c_int64(1), ctypes.byref(device)), "the device")
     check(cudnn.cudnnBackendFinalize(descriptor), "finalising")
-    check(cudnn.cudnnBackendGetAttribute(descriptor, REPRESENTATION, CHAR, ctypes.c_int64(0), ctypes.byref(count), None), "its length")
-    text = ctypes.create_string_buffer(count.value)
-    check(cudnn.cudnnBackendGetAttribute(descriptor, REPRESENTATION, CHAR, count, ctypes.byref(count), text), "reading")
+    if cudnn.cudnnBackendGetAttribute(descriptor, REPRESENTATION, CHAR, ctypes.c_int64(0), ctypes.byref(count), None) != 0:
+        count.value = 1 << 16
+    text = ctypes.create_string_buffer(count.value + 1)
+    check(cudnn.cudnnBackendGetAttribute(descriptor, REPRESENTATION, CHAR, ctypes.c_int64(count.value), ctypes.byref(count), text), "reading")
     return json.loads(text.value.decode())
 
 
@@ -70,7 +72,7 @@ def main():
         return
     p = torch.cuda.get_device_properties(0)
     report("card", name=p.name, capability=f"{p.major}.{p.minor}", multiprocessors=p.multi_processor_count,
-           memoryBytes=p.total_memory, l2Bytes=p.L2_cache_size, nvidiaSmi=nvidia_smi(), host=host)  # fmt: skip
+           memoryBytes=p.total_memory, l2Bytes=getattr(p, "L2_cache_size", None), nvidiaSmi=nvidia_smi(), host=host)  # fmt: skip
     try:
         report("card", cudnnDevice=cudnn_description(0))
     except Exception as error:  # noqa: BLE001 - the rest of the run does not need it

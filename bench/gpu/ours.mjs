@@ -1,7 +1,9 @@
 // Our networks on the GPU, with the weights that reference.py and peer.py compute too: one way to them through the package's
 // own API, and one straight to a lane's queue, which holds work for the device without JavaScript in between.
 import { createRequire } from 'node:module'
+import path from 'node:path'
 import { formulaTensors, parameterRange, rule } from '../../scripts/formula.cjs'
+import { classes, dry, scratch } from './step.mjs'
 
 const require = createRequire(import.meta.url)
 const { buildNetwork, inputName, logitsName } = require('../../dist/architecture/build.js')
@@ -11,6 +13,12 @@ const { addon } = require('../../dist/native/call.js')
 const { cudaDevice, leaseDevice } = require('../../dist/native/devices.js')
 const { createFromFormula } = require('../../dist/resnet.js')
 
+/** A simulated device would race its engines on the host. */
+const defaultAutotune = dry ? 'off' : 'quick'
+
+/** Where the package keeps engines in this run (environment.mjs): both ways to a network share one race. */
+const keptEngines = path.join(scratch, 'cache', 'resnet', 'engines')
+
 /** Of ImageNet: what uint8 images are normalised by. */
 export const normalisation = { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }
 
@@ -18,16 +26,28 @@ export const normalisation = { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 
 export const precisionOf = (dtype) =>
   dtype === 'tf32' ? { dtype: 'float32', float32Precision: 'tf32' } : { dtype, float32Precision: 'high' }
 
+/** The network; in a rehearsal with a quarter of its channels, as torch_network.py has it then. */
+export function specOf(name) {
+  const spec = architectureNamed(name)
+  if (!dry || spec.stem === 'cifar') return spec
+  return architectureNamed(name, { widths: spec.widths.map((width) => width / 4), stemWidth: 64 })
+}
+
 /** A model of the package, on CUDA, weights by formula. */
 export function openModel(name, dtype, options = {}) {
-  const spec = architectureNamed(name)
+  const spec = specOf(name)
   const ranges = (parameter, shape) => parameterRange(spec.block, parameter, shape)
-  return createFromFormula(spec, rule.seed, ranges, { device: 'cuda', ...precisionOf(dtype), ...options })
+  return createFromFormula(spec, rule.seed, ranges, {
+    device: 'cuda',
+    autotune: defaultAutotune,
+    ...precisionOf(dtype),
+    ...options,
+  })
 }
 
 /** The plan that gives logits for uint8 or float32 NHWC images. */
 export function planOf(name, { size, dtype, input = 'uint8' }) {
-  const spec = architectureNamed(name)
+  const spec = specOf(name)
   const { graph } = buildNetwork(spec)
   const shape = [size, size, spec.inChannels]
   const inputs = [
@@ -39,7 +59,10 @@ export function planOf(name, { size, dtype, input = 'uint8' }) {
 
 /** Network and weights on the device, from which programs of any batch are compiled. */
 export class DeviceNetwork {
-  static async open(name, { size, dtype, graphs = true, autotune = 'quick', engineCache }) {
+  static async open(
+    name,
+    { size, dtype, graphs = true, autotune = defaultAutotune, engineCache = keptEngines },
+  ) {
     const binding = addon()
     const { plugin, info } = await cudaDevice(binding, 'cuda')
     const lease = await leaseDevice(plugin, info.index, 0)
@@ -57,7 +80,7 @@ export class DeviceNetwork {
       autotune,
       graphs,
       workspaceLimit: 256 * 2 ** 20,
-      ...(engineCache === undefined ? {} : { engineCache }),
+      ...(engineCache === false ? {} : { engineCache }),
     }
     return Object.assign(new DeviceNetwork(), { binding, plugin, lease, weights, call, plan, size })
   }
@@ -74,8 +97,14 @@ export class DeviceNetwork {
   }
 }
 
+/** uint8 NHWC images without a pattern; peer.py makes the same. */
+export function pixelsOf(images, size) {
+  const data = new Uint8Array(images * size ** 2 * 3)
+  for (let i = 0; i < data.length; ++i) data[i] = (Math.imul(i, 2654435761) >>> 16) & 255
+  return data
+}
+
 const depth = 4
-const classes = 1000
 
 /** One batch size: images and logits lie in the device's memory. */
 class DeviceProgram {

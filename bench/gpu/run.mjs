@@ -18,12 +18,16 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { binaryOf, childEnvironment, python } from './environment.mjs'
+import { seenBetween, startMonitor } from './monitor.mjs'
 
 const require = createRequire(import.meta.url)
 const { allowance, phases, selectSteps, stepsOf } = require('../../dist/bench/gpu/steps.js')
 const { appendLine, completed, mendFile, readLines } = require('../../dist/bench/gpu/state.js')
+const { median } = require('../../dist/bench/statistics.js')
 const { assemble, problemsOf, summaryOf } = require('../../dist/bench/gpu/results.js')
 
+/** A step ends with it where the machine lacks what it needs; step.mjs. */
+const unavailableStatus = 69
 const here = path.dirname(fileURLToPath(import.meta.url))
 const root = path.join(here, '..', '..')
 /** Of a whole run, the machine's limit of ten minutes in mind; and of --quick. */
@@ -159,6 +163,8 @@ function commandOf({ program: { kind, file, args } }) {
   return [process.execPath, [path.join(here, file), ...args, ...common]]
 }
 
+let stopCurrent = () => {}
+
 /** Runs one step; resolves to its end. The child and whatever it started are killed when its time is over. */
 function runStep(step, seconds) {
   const [command, args] = commandOf(step)
@@ -181,6 +187,7 @@ function runStep(step, seconds) {
         // It has just ended.
       }
     }
+    stopCurrent = killAll
     const timer = setTimeout(() => {
       timedOut = true
       killAll()
@@ -206,6 +213,8 @@ function runStep(step, seconds) {
       killAll()
       if (timedOut) resolve({ status: 'timeout', reason: `stopped after ${Math.round(seconds)} s` })
       else if (code === 0) resolve({ status: 'done' })
+      else if (code === unavailableStatus)
+        resolve({ status: 'skipped', reason: last.trim().split('\n').at(-1) })
       else resolve({ status: 'failed', reason: reasonOf(last, code, signal) })
     })
   })
@@ -226,8 +235,30 @@ function end(step, { status, reason }, seconds) {
   log(`== ${text}\n`)
 }
 
+/** Clocks, power and temperature of the card while a step ran: what its figures were measured under. */
+function conditionsBetween(from) {
+  const seen = seenBetween(scratch, from)
+  const of = (field) => seen.map((row) => row[field]).filter((value) => typeof value === 'number')
+  const span = (field) =>
+    of(field).length === 0 ? undefined : [Math.min(...of(field)), median(of(field)), Math.max(...of(field))]
+  return {
+    samples: seen.length,
+    smMhz: span('smMhz'),
+    memoryMhz: span('memoryMhz'),
+    powerW: span('powerW'),
+    temperature: span('temperature'),
+    usedMb: span('usedMb'),
+  }
+}
+
+const endMonitor = mode === 'dry' ? () => {} : startMonitor(scratch, log)
 let stopped = false
-for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => (stopped = true))
+for (const signal of ['SIGINT', 'SIGTERM']) {
+  process.on(signal, () => {
+    stopped = true
+    stopCurrent()
+  })
+}
 for (const step of chosen) {
   if (stopped) break
   if (step.deviceOnly) {
@@ -242,17 +273,24 @@ for (const step of chosen) {
   log(`\n== ${step.id}\n`)
   appendLine(files.state, { line: 'begin', step: step.id })
   const start = performance.now()
+  const from = Date.now()
   const outcome = await runStep(step, seconds)
+  const conditions = conditionsBetween(from)
+  if (conditions.samples > 0) {
+    appendLine(files.state, { line: 'found', step: step.id, found: { kind: 'conditions', ...conditions } })
+  }
   end(step, outcome, (performance.now() - start) / 1000)
   writeResults()
 }
+endMonitor()
 const results = writeResults()
 rmSync(scratch, { recursive: true, force: true })
 
 const summary = summaryOf(results)
 const problems = problemsOf(results)
-console.log(`\n${summary.join('\n')}`)
-if (results.dryRun) console.log('\nA rehearsal over a simulated device: no figure above means anything.')
+// A rehearsal's times are of a simulation: they are not shown, lest they be quoted.
+if (!results.dryRun) console.log(`\n${summary.join('\n')}`)
+else console.log('\nA rehearsal over a simulated device: it shows that the steps run, and no speed.')
 if (problems.length > 0) console.log(`\nMissed or failed:\n  ${problems.join('\n  ')}`)
 console.log(
   `\n${((performance.now() - begun) / 1000).toFixed(0)} s. Written to ${out}: ${Object.values(files)

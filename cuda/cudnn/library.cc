@@ -110,9 +110,9 @@ Result<CudnnLibrary> openFile(const std::string& path, std::string& otherVersion
   }
   const size_t version = found.cudnnGetVersion();
   if (version < kMinimumCudnn || version >= 100000) {
-    const std::string is =
-        resolvedPath(reinterpret_cast<void*>(found.cudnnGetVersion), path) + " is cuDNN " +
-        cudnnVersionText(version) + ", expected 9 from " + cudnnVersionText(kMinimumCudnn) + " on";
+    const std::string is = resolvedPath(reinterpret_cast<void*>(found.cudnnGetVersion), path) +
+                           " is cuDNN " + cudnnVersionText(version) + ", expected 9 from " +
+                           cudnnVersionText(kMinimumCudnn) + " on";
     if (otherVersion.empty()) otherVersion = is;
     dlclose(handle);
     return Status::error(Code::kUnavailable, is);
@@ -141,12 +141,13 @@ Result<CudnnLibrary> openCudnn() {
     if (library.ok()) return opened = library.take();
     reasons += "\n  " + library.status().message;
   }
-  return Status::error(
-      Code::kUnavailable,
-      (otherVersion.empty() ? "cuDNN 9 was not found. Install it" : otherVersion + ". Install that") +
-          " (\"pip install nvidia-cudnn-cu13\" will do) and name its folder in RESNET_CUDNN_DIR, or "
-          "the file itself in RESNET_CUDNN. Tried:" +
-          reasons);
+  return Status::error(Code::kUnavailable,
+                       (otherVersion.empty() ? "cuDNN 9 was not found. Install it"
+                                             : otherVersion + ". Install that") +
+                           " (\"pip install nvidia-cudnn-cu13\" will do) and name its folder in "
+                           "RESNET_CUDNN_DIR, or "
+                           "the file itself in RESNET_CUDNN. Tried:" +
+                           reasons);
 }
 
 std::string brief(std::string_view text) {

@@ -1,6 +1,7 @@
 // resnet_gpu_probe: the ceilings of device 0, a JSON line each, for scripts/gpu-check:
 //   read and copy rate of the device's memory; read rate of L2 by footprint; transfers to and from the host; what a node of a
-//   CUDA graph costs, with and without programmatic launch; how many clusters of blocks are active at once.
+//   CUDA graph costs, with and without programmatic launch; how many clusters of blocks are active at once; on Hopper the rate
+//   of its matrix instruction by width and source.
 // --quick: fewer footprints and repetitions. --dry: sizes for a simulated device, whose times mean nothing.
 #include <algorithm>
 #include <cstdio>
@@ -13,6 +14,9 @@
 
 #include "cuda/owners.h"
 #include "cuda/probe/kernels.cuh"
+#ifdef __CUDACC__
+#include "cuda/probe/wgmma.h"
+#endif
 
 using namespace resnet;
 using namespace resnet::cuda;
@@ -54,8 +58,9 @@ void report(const std::string& name, double value, const char* unit, const std::
     std::printf("{\"kind\":\"note\",\"text\":\"rehearsed: %s\"}\n", name.c_str());
     return;
   }
-  std::printf("{\"kind\":\"ceiling\",\"name\":\"%s\",\"value\":%.6g,\"unit\":\"%s\",\"detail\":\"%s\"}\n",
-              name.c_str(), value, unit, detail.c_str());
+  std::printf(
+      "{\"kind\":\"ceiling\",\"name\":\"%s\",\"value\":%.6g,\"unit\":\"%s\",\"detail\":\"%s\"}\n",
+      name.c_str(), value, unit, detail.c_str());
   std::fflush(stdout);
 }
 
@@ -78,6 +83,7 @@ class Probe {
     nodes(1);
     nodes(options_.dry ? 2 : properties_.multiProcessorCount);
     clusters();
+    matrix();
   }
 
  private:
@@ -162,8 +168,9 @@ class Probe {
 
   void secondLevel() {
     const std::vector<int> all{8, 16, 24, 32, 40, 48};
-    const std::vector<int> megabytes =
-        options_.dry ? std::vector<int>{1} : options_.quick ? std::vector<int>{16, 32} : all;
+    const std::vector<int> megabytes = options_.dry     ? std::vector<int>{1}
+                                       : options_.quick ? std::vector<int>{16, 32}
+                                                        : all;
     for (int size : megabytes) {
       const size_t chunks = options_.dry ? 2 : (size_t(size) << 20) / (kChunk * sizeof(uint4));
       const size_t vectors = chunks * kChunk, bytes = vectors * sizeof(uint4);
@@ -172,14 +179,14 @@ class Probe {
       const int passes = options_.dry ? 2 : int((size_t{4} << 30) / bytes);
       Best best;
       for (int grid : grids()) {
-        best.take(gigabytesPerSecond(
-                      double(bytes) * passes, milliseconds([&] {
-                        check(launch(readKernel, dim3(unsigned(grid)), dim3(kThreads), 0, stream_,
-                                     static_cast<const uint4*>(from.get()), vectors, passes,
-                                     static_cast<unsigned*>(sink_.get())),
-                              "reading L2");
-                      })),
-                  named(grid));
+        best.take(
+            gigabytesPerSecond(double(bytes) * passes, milliseconds([&] {
+                                 check(launch(readKernel, dim3(unsigned(grid)), dim3(kThreads), 0,
+                                              stream_, static_cast<const uint4*>(from.get()),
+                                              vectors, passes, static_cast<unsigned*>(sink_.get())),
+                                       "reading L2");
+                               })),
+            named(grid));
       }
       report("L2 read " + std::to_string(size) + " MB", best.rate, "GB/s", best.how);
     }
@@ -236,10 +243,14 @@ class Probe {
       return -1;
     }
     GraphExecutable executable;
-    check(cudaGraphInstantiate(executable.address(), graph, 0), "building the graph");
+    if (cudaGraphInstantiate(executable.address(), graph, 0) != cudaSuccess) {
+      cudaGetLastError();
+      return -1;
+    }
     const int replays = options_.dry ? 2 : 20;
     return 1000 / double(replays) * milliseconds([&] {
-             for (int i = 0; i < replays; ++i) check(cudaGraphLaunch(executable, stream_), "replay");
+             for (int i = 0; i < replays; ++i)
+               check(cudaGraphLaunch(executable, stream_), "replay");
            });
   }
 
@@ -291,6 +302,23 @@ class Probe {
       }
       report("active blocks in clusters of " + std::to_string(size), active * size, "blocks",
              "one block of 200 KB shared memory a multiprocessor");
+    }
+#endif
+  }
+
+  void matrix() {
+#ifdef __CUDACC__
+    if (properties_.major != 9 || properties_.minor != 0) return;
+    for (const int n : {64, 128, 256}) {
+      for (const bool inRegisters : {false, true}) {
+        const MatrixLaunch what{n, inRegisters, properties_.multiProcessorCount, 200000 / n};
+        const double taken = milliseconds([&] {
+          check(launchMatrix(what, static_cast<float*>(sink_.get()), stream_), "multiplying");
+        });
+        report("wgmma m64n" + std::to_string(n) + "k16 float16, A in " +
+                   (inRegisters ? "registers" : "shared memory"),
+               matrixFlop(what) / taken / 1e9, "TFLOP/s", "two warp groups a multiprocessor");
+      }
     }
 #endif
   }

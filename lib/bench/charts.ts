@@ -1,4 +1,5 @@
-import { figures } from './compare.js'
+import { type Figure, figures } from './compare.js'
+import { peerNames } from './peers.js'
 import { median } from './statistics.js'
 import type { Measured, Results, TrialResult } from './types.js'
 
@@ -16,50 +17,65 @@ export interface Chart {
   rows?: number
 }
 
-interface Line {
-  name: string
+export interface Line {
+  driver: string
+  /** What tells it apart from the driver's other lines; '' where there are none. */
+  figure: string
+  dashed: boolean
   points: [number, number][]
 }
 
 /** The charts that the results have data for. */
 export function chartsOf(results: Results): Chart[] {
-  const charts = [throughput(results), latency(results), breakdown(results), layers(results)]
+  const { trials } = results
+  const charts = [...throughput(trials), ...latency(trials), breakdown(trials), layers(results)]
   return charts.filter((chart) => chart !== undefined)
 }
 
-function throughput({ trials }: Results): Chart | undefined {
+/** A chart for every network and number of threads, a line for every driver. */
+function throughput(trials: readonly TrialResult[]): Chart[] {
   const closed = trials.filter(({ load, http }) => load.kind === 'closed' && http === undefined)
-  const lines = linesOf(closed, ({ batch }) => batch, figures['images/s'].of, subjectOf(closed))
-  if (lines.length === 0) return undefined
-  return {
-    title: 'Throughput against batch',
-    caption: 'Images a second, one call after another; medians of the rounds. Higher is better.',
-    legend: lines.length,
-    option: lineChart(lines, 'images a call', 'images/s', 'log'),
-  }
+  return [...groupsOf(closed, subjectOf(closed))].flatMap(([subject, group]) => {
+    const lines = linesOf(group, ({ batch }) => batch, { figure: 'images/s' })
+    if (lines.length === 0) return []
+    return {
+      title: `Throughput against batch: ${subject}`,
+      caption: 'Images a second, one call after another; medians of the rounds. Higher is better.',
+      legend: lines.length,
+      option: lineChart(lines, { x: 'images a call', y: 'images/s', xScale: 'log', yScale: 'value' }),
+    }
+  })
 }
 
-function latency({ trials }: Results): Chart | undefined {
+/** A chart for every network, number of threads and largest batch; two lines for every driver. */
+function latency(trials: readonly TrialResult[]): Chart[] {
   const open = trials.filter(({ load }) => load.kind !== 'closed')
   const subject = subjectOf(open)
-  const lines = (['p50 ms', 'p99 ms'] as const).flatMap((figure) =>
-    linesOf(
-      open,
-      (_, rounds) => median(rounds.map(({ offeredPerSecond }) => offeredPerSecond ?? Number.NaN)),
-      figures[figure].of,
-      (trial) =>
-        `${subject(trial)}${trial.http ? '' : `, batches up to ${trial.batch}`}, ${figure.slice(0, 3)}`,
-    ),
+  const groups = groupsOf(open, (trial) =>
+    trial.http === undefined ? `${subject(trial)}, batches up to ${trial.batch}` : subject(trial),
   )
-  if (lines.length === 0) return undefined
-  return {
-    title: 'Latency against load',
-    caption:
-      'Single images that arrive at random (Poisson), latency from the intended arrival; medians of the rounds. Lower is ' +
-      'better; where more arrives than can be done, it grows for as long as it is measured.',
-    legend: lines.length,
-    option: lineChart(lines, 'arriving images/s', 'ms', 'value', spread(lines) > manyfold ? 'log' : 'value'),
-  }
+  const offered = (_: TrialResult, rounds: readonly Measured[]) =>
+    median(rounds.map(({ offeredPerSecond }) => offeredPerSecond ?? Number.NaN))
+  return [...groups].flatMap(([name, group]) => {
+    const lines = [
+      ...linesOf(group, offered, { figure: 'p50 ms', named: 'p50' }),
+      ...linesOf(group, offered, { figure: 'p99 ms', named: 'p99', dashed: true }),
+    ]
+    if (lines.length === 0) return []
+    return {
+      title: `Latency against load: ${name}`,
+      caption:
+        'Single images that arrive at random (Poisson), latency from the intended arrival; medians of the rounds. Lower is ' +
+        'better; where more arrives than can be done, it grows for as long as it is measured.',
+      legend: lines.length,
+      option: lineChart(lines, {
+        x: 'arriving images/s',
+        y: 'ms',
+        xScale: 'value',
+        yScale: spread(lines) > manyfold ? 'log' : 'value',
+      }),
+    }
+  })
 }
 
 /** From here on a linear axis hides the lower lines. */
@@ -70,9 +86,15 @@ function spread(lines: readonly Line[]): number {
   return Math.max(...values) / Math.min(...values)
 }
 
+const stageColours = {
+  queueMs: '#f0a202',
+  decodeMs: '#1b9e77',
+  computeMs: '#3d7fe0',
+  restMs: '#9a9a9a',
+} as const
 const stageNames = { queueMs: 'queue', decodeMs: 'decode', computeMs: 'compute', restMs: 'rest' } as const
 
-function breakdown({ trials }: Results): Chart | undefined {
+function breakdown(trials: readonly TrialResult[]): Chart | undefined {
   const rows = trials.flatMap(({ name, drivers }) =>
     drivers.flatMap(({ rounds }) => {
       const known = rounds.flatMap(({ stages }) => stages ?? [])
@@ -100,6 +122,7 @@ function breakdown({ trials }: Results): Chart | undefined {
         stack: 'stages',
         name: stageNames[stage],
         barMaxWidth: 22,
+        itemStyle: { color: stageColours[stage] },
         data: rows.map(({ of }) => of(stage)),
       })),
     },
@@ -123,12 +146,18 @@ function layers({ layers: tables = [] }: Results): Chart | undefined {
       grid: { left: 180, right: 60, top: 20, bottom: 50 },
       xAxis: { type: 'value', name: 'ms', nameLocation: 'middle', nameGap: 30 },
       yAxis: { type: 'category', data: slowest.map(({ step }) => step), axisLabel: { fontSize: 10 } },
-      series: [{ type: 'bar', data: slowest.map(({ milliseconds }) => round(milliseconds)) }],
+      series: [
+        {
+          type: 'bar',
+          itemStyle: { color: stageColours.computeMs },
+          data: slowest.map(({ milliseconds }) => round(milliseconds)),
+        },
+      ],
     },
   }
 }
 
-/** What tells the lines of a chart apart: the network, and what else is not the same in all trials. */
+/** What a chart is of: the network, and what else is not the same in all trials. */
 function subjectOf(trials: readonly TrialResult[]): (trial: TrialResult) => string {
   const varies = (of: (trial: TrialResult) => unknown) => new Set(trials.map(of)).size > 1
   const dtypes = varies(({ dtype }) => dtype)
@@ -136,13 +165,13 @@ function subjectOf(trials: readonly TrialResult[]): (trial: TrialResult) => stri
   const lanes = varies((trial) => trial.lanes ?? 1)
   const inputs = varies((trial) => trial.images === undefined)
   return (trial) => {
-    if (trial.http !== undefined) return trial.name.replace(/ (open|at) .*/, '')
+    if (trial.http !== undefined) return trial.name.replace(/ connections .*/, '')
     return [
       trial.network.name,
       ...(dtypes ? [trial.dtype] : []),
       ...(devices ? [trial.device] : []),
       threadsText(trial.threads),
-      ...(lanes ? [`${trial.lanes ?? 1} lanes`] : []),
+      ...(lanes ? [trial.lanes === undefined ? '1 lane' : `${trial.lanes} lanes`] : []),
       ...(inputs && trial.images !== undefined ? ['from images'] : []),
     ].join(', ')
   }
@@ -152,34 +181,64 @@ export function threadsText(threads: number): string {
   return threads === 1 ? '1 thread' : `${threads} threads`
 }
 
-/** A line per group of trials and driver. */
+function groupsOf(
+  trials: readonly TrialResult[],
+  name: (trial: TrialResult) => string,
+): Map<string, TrialResult[]> {
+  const groups = new Map<string, TrialResult[]>()
+  for (const trial of trials) groups.set(name(trial), [...(groups.get(name(trial)) ?? []), trial])
+  return groups
+}
+
+interface LineOptions {
+  figure: Figure
+  /** Where a driver has several lines. */
+  named?: string
+  dashed?: boolean
+}
+
+/** A line for every driver that ran. */
 function linesOf(
   trials: readonly TrialResult[],
   x: (trial: TrialResult, rounds: readonly Measured[]) => number,
-  y: (round: Measured) => number,
-  group: (trial: TrialResult) => string,
+  { figure, named = '', dashed = false }: LineOptions,
 ): Line[] {
   const lines = new Map<string, Line>()
   for (const trial of trials) {
     for (const { driver, rounds } of trial.drivers) {
       if (rounds.length === 0) continue
-      const name = `${group(trial)}, ${driver}`
-      const line = lines.get(name) ?? { name, points: [] }
-      line.points.push([round(x(trial, rounds)), round(median(rounds.map(y)))])
-      lines.set(name, line)
+      const line = lines.get(driver) ?? { driver, figure: named, dashed, points: [] }
+      line.points.push([round(x(trial, rounds)), round(median(rounds.map(figures[figure].of)))])
+      lines.set(driver, line)
     }
   }
-  return [...lines.values()].map(({ name, points }) => ({ name, points: points.sort(([a], [b]) => a - b) }))
+  for (const { points } of lines.values()) points.sort(([a], [b]) => a - b)
+  return [...lines.values()]
 }
 
 /** Pixels that one line of the legend takes. */
 export const legendLine = 21
 
-type Scale = 'log' | 'value'
+/** Readable on white and on black; a driver has its own in every chart. */
+const colours = ['#3d7fe0', '#e8743b', '#1b9e77', '#c84fa8', '#8a6ff0', '#b8860b'] as const
+const drivers: readonly string[] = ['resnet', ...peerNames]
 
-function lineChart(lines: readonly Line[], x: string, y: string, xScale: Scale, yScale: Scale = 'value') {
+/** None for who is no driver of this harness: the library picks. */
+function colourOf(driver: string): { color?: string } {
+  const index = drivers.indexOf(driver)
+  return index < 0 ? {} : { color: colours[index % colours.length] as string }
+}
+
+export interface Axes {
+  x: string
+  y: string
+  xScale: 'log' | 'value'
+  yScale: 'log' | 'value'
+}
+
+export function lineChart(lines: readonly Line[], { x, y, xScale, yScale }: Axes): ChartOption {
   return {
-    legend: { bottom: 0, left: 60, orient: 'vertical', itemGap: 6 },
+    legend: { bottom: 0, left: 60, orient: 'vertical', itemGap: 6, itemWidth: 40 },
     grid: { left: 70, right: 40, top: 36, bottom: 60 + legendLine * lines.length },
     xAxis: {
       type: xScale,
@@ -189,7 +248,15 @@ function lineChart(lines: readonly Line[], x: string, y: string, xScale: Scale, 
       nameGap: 30,
     },
     yAxis: { type: yScale, name: y, ...(yScale === 'value' ? { min: 0 } : {}) },
-    series: lines.map(({ name, points }) => ({ type: 'line', name, data: points, symbolSize: 7 })),
+    series: lines.map(({ driver, figure, dashed, points }) => ({
+      type: 'line',
+      name: figure === '' ? driver : `${driver}, ${figure}`,
+      data: points,
+      symbolSize: 7,
+      symbol: dashed ? 'emptyCircle' : 'circle',
+      itemStyle: colourOf(driver),
+      lineStyle: { ...colourOf(driver), type: dashed ? 'dashed' : 'solid' },
+    })),
   }
 }
 

@@ -1,3 +1,4 @@
+import { parametersOf } from '../architecture/build.js'
 import { Tensor } from '../tensor.js'
 import { openModel } from './drivers/resnet.js'
 import { median } from './statistics.js'
@@ -25,10 +26,12 @@ export function layerTable(trial: Trial, limits: readonly Limit[] = []): Promise
     const rows = await model.explain({ height, width, batch })
     const { threads, dtype, device } = model.explainDevice()
     const ceilings = device === 'cpu' ? ceilingsOf(limits, dtype, threads) : undefined
-    const layers = rows.map(({ step, implementation, flop, bytes }): Layer => {
+    const costs = costsOf(model, rows, batch)
+    const layers = rows.map(({ step, implementation }, i): Layer => {
       const milliseconds = median(times.get(step) ?? [])
-      const gflop = (flop * batch) / 1e9
-      const gigabytes = (bytes * batch) / 1e9
+      const { flop, bytes } = costs[i] as Cost
+      const gflop = flop / 1e9
+      const gigabytes = bytes / 1e9
       return {
         step,
         implementation,
@@ -37,7 +40,7 @@ export function layerTable(trial: Trial, limits: readonly Limit[] = []): Promise
         gigabytesPerSecond: (gigabytes / milliseconds) * 1000,
         ...(ceilings === undefined
           ? {}
-          : { bound: boundSeconds(flop * batch, bytes * batch, ceilings) / (milliseconds / 1000) }),
+          : { bound: boundSeconds({ flop, bytes }, ceilings) / (milliseconds / 1000) }),
       }
     })
     return { network: network.name, batch, threads, rows: layers }
@@ -56,7 +59,7 @@ export function boundOf(trial: Trial, limits: readonly Limit[]): Promise<number 
     if (ceilings === undefined) return undefined
     const { height, width } = network
     const rows = await model.explain({ height, width, batch })
-    const seconds = rows.map(({ flop, bytes }) => boundSeconds(flop * batch, bytes * batch, ceilings))
+    const seconds = costsOf(model, rows, batch).map((cost) => boundSeconds(cost, ceilings))
     return batch / seconds.reduce((sum, step) => sum + step, 0)
   })
 }
@@ -76,10 +79,27 @@ async function withModel<T>(
   }
 }
 
-/** A second's operations and bytes. */
-interface Ceilings {
+/** Operations and bytes of a batch; or of a second, the ceilings. */
+interface Cost {
   flop: number
   bytes: number
+}
+
+/** explain() counts every image with the weights; a batch needs them once. */
+function costsOf(
+  model: Model,
+  rows: readonly { step: string; flop: number; bytes: number }[],
+  batch: number,
+) {
+  const weights = new Map(
+    parametersOf(model.architecture)
+      .filter(({ shape }) => shape.length > 1)
+      .map(({ name, shape }) => [name.replace(/\.weight$/, ''), 4 * shape.reduce((a, b) => a * b, 1)]),
+  )
+  return rows.map(({ step, flop, bytes }): Cost => {
+    const once = weights.get(step) ?? 0
+    return { flop: flop * batch, bytes: (bytes - once) * batch + once }
+  })
 }
 
 const rateUnits: Record<string, string> = {
@@ -88,7 +108,7 @@ const rateUnits: Record<string, string> = {
   int8: 'GOP/s int8',
 }
 
-function ceilingsOf(limits: readonly Limit[], dtype: string, threads: number): Ceilings | undefined {
+function ceilingsOf(limits: readonly Limit[], dtype: string, threads: number): Cost | undefined {
   const best = (unit: string | undefined) =>
     Math.max(
       0,
@@ -99,6 +119,6 @@ function ceilingsOf(limits: readonly Limit[], dtype: string, threads: number): C
   return rate === 0 || copy === 0 ? undefined : { flop: rate * 1e9, bytes: copy * 1e9 }
 }
 
-function boundSeconds(flop: number, bytes: number, ceilings: Ceilings): number {
+function boundSeconds({ flop, bytes }: Cost, ceilings: Cost): number {
   return Math.max(flop / ceilings.flop, bytes / ceilings.bytes)
 }

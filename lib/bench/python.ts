@@ -62,7 +62,8 @@ export class PythonPeer implements Subject {
 
   /** `program` takes the place of drivers/peers.py in tests. */
   static start(python: string, program: string = script): PythonPeer {
-    return new PythonPeer(spawn(python, [program], { stdio: ['pipe', 'pipe', 'pipe'] }), python)
+    // -B: nothing is written beside the package's files.
+    return new PythonPeer(spawn(python, ['-B', program], { stdio: ['pipe', 'pipe', 'pipe'] }), python)
   }
 
   versions(packages: readonly string[]): Promise<Versions> {

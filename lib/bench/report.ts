@@ -2,12 +2,12 @@ import { createRequire } from 'node:module'
 import path from 'node:path'
 import { ResNetError } from '../errors.js'
 import { type Chart, chartsOf, legendLine, threadsText } from './charts.js'
-import { figures } from './compare.js'
+import { type Figure, figures } from './compare.js'
 import { median } from './statistics.js'
 import type { Machine, Results, TrialResult } from './types.js'
 
 /** What of echarts is used here. */
-interface ECharts {
+export interface ECharts {
   init(element: null, theme: string | undefined, options: object): Drawing
 }
 interface Drawing {
@@ -16,7 +16,7 @@ interface Drawing {
   dispose(): void
 }
 
-const width = 860
+const width = 960
 const height = 420
 /** Of a chart of bars, without them and for each. */
 const barsHeight = 90
@@ -53,27 +53,46 @@ export function report(results: Results): string {
     ),
     [
       'measured',
-      `${date}; ${rounds} rounds of ${seconds} s, each in a process of its own, drivers interleaved`,
+      `${date}; ${rounds === 1 ? '1 round' : `${rounds} rounds`} of ${seconds} s, each in a process of its own, drivers interleaved`,
     ],
     ['load before', `${machine.loadBefore.toFixed(2)} runnable processes`],
     ...(versions === '' ? [] : [['drivers', versions] as [string, string]]),
     ...(others === '' ? [] : [['not asked for', others] as [string, string]]),
   ]
+  return page({
+    title: `resnet bench: ${machine.cpu}`,
+    heading: 'resnet bench',
+    facts,
+    body: `${charts.join('\n')}
+<h2>All figures</h2>
+<p>Medians of the rounds, lowest and highest below them; – where it cannot be read.</p>
+${trialTable(results.trials)}
+${limitTable(results)}
+${layerTables(results)}`,
+  })
+}
+
+export interface Page {
+  title: string
+  heading: string
+  /** The table at the top: name and text. */
+  facts: readonly [string, string][]
+  /** HTML. */
+  body: string
+}
+
+/** One HTML file that needs nothing else. */
+export function page({ title, heading, facts, body }: Page): string {
   return `<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>resnet bench: ${escaped(machine.cpu)}</title>
+<title>${escaped(title)}</title>
 <style>${style}</style>
 <main>
-<h1>resnet bench</h1>
+<h1>${escaped(heading)}</h1>
 <table class="facts">${facts.map(([name, value]) => `<tr><th>${name}</th><td>${escaped(value)}</td></tr>`).join('')}</table>
-${charts.join('\n')}
-<h2>All figures</h2>
-<p>Medians of the rounds, lowest and highest in small print.</p>
-${trialTable(results.trials)}
-${limitTable(results)}
-${layerTables(results)}
+${body}
 </main>
 </html>
 `
@@ -89,7 +108,8 @@ function clockOf({ clockMhz, maxClockMhz, boost, governor }: Machine): string {
   return parts.join(', ')
 }
 
-function loadECharts(): ECharts {
+/** @throws ERR_RESNET_UNAVAILABLE when it is not installed. */
+export function loadECharts(): ECharts {
   // From the project of the caller first: it is no dependency of this package.
   for (const from of [path.join(process.cwd(), 'package.json'), __filename]) {
     try {
@@ -104,7 +124,8 @@ function loadECharts(): ECharts {
   )
 }
 
-function figure(echarts: ECharts, { title, caption, option, legend, rows }: Chart): string {
+/** A chart as HTML, for light and dark. */
+export function figure(echarts: ECharts, { title, caption, option, legend, rows }: Chart): string {
   const drawn = (['light', 'dark'] as const).map((scheme) => {
     const theme = scheme === 'dark' ? 'dark' : undefined
     const chart = echarts.init(null, theme, {
@@ -121,30 +142,32 @@ function figure(echarts: ECharts, { title, caption, option, legend, rows }: Char
   return `<h2>${escaped(title)}</h2>\n<figure>${drawn.join('')}<figcaption>${escaped(caption)}</figcaption></figure>`
 }
 
+/** A group of rows for every trial, a row for every driver. */
 function trialTable(trials: readonly TrialResult[]): string {
-  const names = Object.keys(figures) as (keyof typeof figures)[]
+  const names = Object.keys(figures) as Figure[]
   const bounds = trials.some(({ boundPerSecond }) => boundPerSecond !== undefined)
-  const rows = trials.flatMap(({ name, drivers, boundPerSecond }) =>
-    drivers.map(({ driver, rounds, error }) => {
-      const columns = names.length + (bounds ? 1 : 0)
-      const share = boundPerSecond === undefined ? undefined : rates(rounds) / boundPerSecond
+  const titles = ['', ...names, ...(bounds ? ['of the bound'] : [])]
+  const head = titles.map((title) => `<th class="number">${title}</th>`).join('')
+  const rows = trials.flatMap(({ name, drivers, boundPerSecond }) => [
+    `<tr class="group"><th colspan="${titles.length}">${escaped(name)}</th></tr>`,
+    ...drivers.map(({ driver, rounds, error }) => {
+      const unsteady = rounds.filter(({ steady }) => steady === false).length
+      const note = unsteady === 0 ? '' : `<small>not steady in ${unsteady} of ${rounds.length}</small>`
       const cells =
         error === undefined
-          ? names.map((figure) => cell(rounds.map(figures[figure].of))).join('') +
-            (bounds
-              ? `<td class="number">${share === undefined ? '' : `${Math.round(share * 100)} %`}</td>`
-              : '')
-          : `<td colspan="${columns}">did not run: ${escaped(error.split('\n').at(-1) ?? '')}</td>`
-      const unsteady = rounds.filter(({ steady }) => steady === false).length
-      const note = unsteady === 0 ? '' : ` <small>not steady in ${unsteady} of ${rounds.length}</small>`
-      return `<tr><td>${escaped(name)}</td><td>${escaped(driver)}${note}</td>${cells}</tr>`
+          ? [
+              ...names.map((figure) => cell(rounds.map(figures[figure].of))),
+              ...(bounds ? [share(rates(rounds), boundPerSecond)] : []),
+            ].join('')
+          : `<td colspan="${titles.length - 1}">did not run: ${escaped(error.split('\n').at(-1) ?? '')}</td>`
+      return `<tr><td class="driver">${escaped(driver)}${note}</td>${cells}</tr>`
     }),
-  )
-  const titles = ['trial', 'driver', ...names, ...(bounds ? ['of the bound'] : [])]
-  const head = titles
-    .map((title, column) => `<th${column < 2 ? '' : ' class="number"'}>${title}</th>`)
-    .join('')
+  ])
   return `<div class="wide"><table><tr>${head}</tr>${rows.join('')}</table></div>`
+}
+
+function share(rate: number, bound: number | undefined): string {
+  return `<td class="number">${bound === undefined ? '' : `${Math.round((rate / bound) * 100)} %`}</td>`
 }
 
 function rates(rounds: TrialResult['drivers'][number]['rounds']): number {
@@ -152,8 +175,9 @@ function rates(rounds: TrialResult['drivers'][number]['rounds']): number {
 }
 
 function cell(values: readonly number[]): string {
+  if (!values.every(Number.isFinite)) return '<td class="number">–</td>'
   const spread = `${number(Math.min(...values))}–${number(Math.max(...values))}`
-  return `<td class="number">${number(median(values))} <small>${spread}</small></td>`
+  return `<td class="number">${number(median(values))}<small>${spread}</small></td>`
 }
 
 function limitTable({ limits = [] }: Results): string {
@@ -185,13 +209,13 @@ function layerTables({ layers = [] }: Results): string {
     .join('\n')
 }
 
-function number(value: number): string {
+export function number(value: number): string {
   if (!Number.isFinite(value)) return '–'
   if (Math.abs(value) >= 1000) return Math.round(value).toLocaleString('en-US')
   return String(Number(value.toPrecision(3)))
 }
 
-function escaped(text: string): string {
+export function escaped(text: string): string {
   return text.replace(/[&<>"]/g, (found) => `&#${found.charCodeAt(0)};`)
 }
 
@@ -199,13 +223,16 @@ const style = `
 :root { color-scheme: light dark; --text: #1c1e21; --soft: #5b6068; --line: #d9dce1; --ground: #fff }
 @media (prefers-color-scheme: dark) { :root { --text: #e6e8eb; --soft: #9aa1ab; --line: #3a3f47; --ground: #17191c } }
 body { margin: 0; font: 15px/1.5 system-ui, sans-serif; color: var(--text); background: var(--ground) }
-main { max-width: 900px; margin: 0 auto; padding: 24px 20px 60px }
+main { max-width: 1000px; margin: 0 auto; padding: 24px 20px 60px }
 h1 { font-size: 24px } h2 { font-size: 18px; margin-top: 40px }
 figure { margin: 0 } figcaption, small { color: var(--soft) }
 svg { max-width: 100%; height: auto }
 .dark { display: none }
 @media (prefers-color-scheme: dark) { .dark { display: block } .light { display: none } }
+small { display: block; white-space: nowrap }
 .wide { overflow-x: auto }
+.group th { padding-top: 18px }
+.driver { padding-left: 12px; white-space: nowrap }
 table { border-collapse: collapse; font-size: 13px }
 th, td { text-align: left; padding: 4px 10px 4px 0; border-bottom: 1px solid var(--line); vertical-align: top }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }

@@ -35,7 +35,8 @@ Examples:
   $ resnet bench --network resnet18,resnet50 --batch 1,8,32 --load 0.3,0.5,0.7,0.9 --output a.json --report a.html
   $ resnet bench --limits --layers --batch 1
   $ resnet bench --model r50.safetensors --images photos/ --load 0.5
-  $ resnet bench --model r50.safetensors --onnx r50.onnx --peer onnxruntime-node,torch,openvino --python venv/bin/python
+  $ resnet bench --network resnet50 --peer installed --python venv/bin/python
+  $ resnet bench --model r50.safetensors --onnx r50.onnx --peer onnxruntime-node
   $ MODEL=r50.safetensors resnet bench --server server.mjs --images photos/ --connections 1,16 --load 0.5,0.9
   $ resnet bench --url http://127.0.0.1:8080/classify --images photos/ --rate 20,50,100
   $ resnet bench compare a.json b.json
@@ -66,9 +67,10 @@ function addWhat(command: Command): void {
         .default([1], '1'),
     )
     .addOption(
-      new Option('--dtype <list>', 'what the network computes in')
-        .argParser(among(['float32', 'float16', 'bfloat16', 'int8']))
-        .default(undefined, 'float32; float16 on CUDA'),
+      new Option(
+        '--dtype <list>',
+        'what the network computes in (default: float32; float16 on CUDA)',
+      ).argParser(among(['float32', 'float16', 'bfloat16', 'int8'])),
     )
     .addOption(
       new Option('-d, --device <device>', "'auto', 'cpu', 'cuda' or 'cuda:1'")

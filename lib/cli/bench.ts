@@ -1,10 +1,14 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
 import { type Comparison, compare } from '../bench/compare.js'
 import { boundOf, layerTable } from '../bench/layers.js'
 import { findPeers, type PeerName, peerNames, requirePeers } from '../bench/peers.js'
 import { report } from '../bench/report.js'
 import { readResults, withoutFolders, writeWhole } from '../bench/results.js'
 import { nameOf, runTrials } from '../bench/run.js'
-import type { LayerTable, Limit, Trial, TrialResult } from '../bench/types.js'
+import { seedNetwork } from '../bench/seeded.js'
+import type { LayerTable, Limit, Network, Results, Trial, TrialResult } from '../bench/types.js'
 import { addon, native } from '../native/call.js'
 import { layersText, limitsText, tableOf } from './bench-table.js'
 import { trialsOf } from './bench-trials.js'
@@ -51,8 +55,16 @@ export async function bench(options: BenchOptions): Promise<ExitCode> {
 type Print = (text: string) => Promise<void>
 
 async function measureAll(options: BenchOptions, print: Print): Promise<ExitCode> {
-  const trials = await trialsOf(options)
-  const { peers, others } = await peersOf(options, trials)
+  const folder = await mkdtemp(path.join(tmpdir(), 'resnet-bench-'))
+  try {
+    return await measureIn(folder, options, print)
+  } finally {
+    await rm(folder, { recursive: true })
+  }
+}
+
+async function measureIn(folder: string, options: BenchOptions, print: Print): Promise<ExitCode> {
+  const { trials, peers, others } = await withPeers(folder, options)
   const limits = options.limits ? await measureLimits(trials, print) : undefined
   const bounds = new Map<string, number>()
   for (const trial of limits === undefined ? [] : trials.filter(isBounded)) {
@@ -87,20 +99,37 @@ async function measureAll(options: BenchOptions, print: Print): Promise<ExitCode
   return failed.length > 0 ? exitCode.someFailed : exitCode.ok
 }
 
-/** Those to measure, checked, and what became of the others. */
-async function peersOf(
-  { peer, python }: BenchOptions,
-  trials: readonly Trial[],
-): Promise<{ peers: PeerName[]; others: Record<string, string> }> {
-  if (peer.length === 0) return { peers: [], others: {} }
+interface Planned {
+  trials: Trial[]
+  /** Those to measure, which are there, and what became of the others. */
+  peers: PeerName[]
+  others: Record<string, string>
+}
+
+/** The trials; where peers are asked for, random weights are in files, which `folder` holds. */
+async function withPeers(folder: string, options: BenchOptions): Promise<Planned> {
+  const trials = await trialsOf(options)
+  const { peer, python } = options
+  if (peer.length === 0 || trials.some(({ http }) => http !== undefined)) {
+    return { trials, peers: [], others: {} }
+  }
   const places = { folder: process.cwd(), python }
-  const networks = [...new Set(trials.map(({ network }) => network))]
   const found = peer.includes('installed') ? await findPeers(places) : undefined
   const peers = peerNames.filter((name) => {
     if (peer.includes(name)) return true
     return found !== undefined && 'version' in found[name]
   })
-  return { peers, others: await requirePeers(peers, networks, places) }
+  const seeded = new Map<Network, Network>()
+  for (const { network } of trials) {
+    if (seeded.has(network)) continue
+    seeded.set(network, network.checkpoint === undefined ? seedNetwork(folder, network) : network)
+  }
+  const others = await requirePeers(peers, [...seeded.values()], places)
+  return {
+    trials: trials.map((trial) => ({ ...trial, network: seeded.get(trial.network) as Network })),
+    peers,
+    others,
+  }
 }
 
 function listed(others: Record<string, string>): string {
@@ -148,11 +177,26 @@ export async function benchCompare(a: string, b: string, { json }: { json?: bool
     complain(`resnet: '${a}' and '${b}' have no trial in common.`)
     return exitCode.usage
   }
-  if (before.machine.cpu !== after.machine.cpu) {
-    complain(`Note: different processors, '${before.machine.cpu}' and '${after.machine.cpu}'.`)
-  }
+  for (const note of differences(before, after)) complain(`Note: ${note}.`)
   await print(json ? rows.map((row) => `${JSON.stringify(row)}\n`).join('') : rows.map(lineOf).join(''))
   return rows.some(({ verdict }) => verdict === 'worse') ? exitCode.someFailed : exitCode.ok
+}
+
+const compared = ['cpu', 'available', 'isa', 'governor', 'kernel', 'node'] as const
+
+/** What else than the code may have made a difference. */
+function differences(before: Results, after: Results): string[] {
+  const notes = compared
+    .filter((key) => before.machine[key] !== after.machine[key])
+    .map((key) => `different ${key}, '${before.machine[key] ?? ''}' and '${after.machine[key] ?? ''}'`)
+  for (const [name, { machine }] of Object.entries({ first: before, second: after })) {
+    if (machine.loadBefore > machine.available / 2) {
+      notes.push(
+        `other programs ran before the ${name} was measured, load average ${machine.loadBefore.toFixed(1)}`,
+      )
+    }
+  }
+  return notes
 }
 
 function lineOf({ trial, driver, figure, ratio, low, high, verdict }: Comparison): string {

@@ -70,8 +70,7 @@ class Statement {
         .set_intermediate_data_type(fe::DataType_t::FLOAT)
         .set_compute_data_type(fe::DataType_t::FLOAT);
     const Tensor x = tensor("x", asked_.input, {s.n, s.c, s.h, s.w, s.inputPitch});
-    const Tensor w =
-        tensor("w", asked_.weight, {s.k, s.c / s.groups, s.kernelH, s.kernelW, 0});
+    const Tensor w = tensor("w", asked_.weight, {s.k, s.c / s.groups, s.kernelH, s.kernelW, 0});
     Tensor y = graph.conv_fprop(x, w,
                                 fe::graph::Conv_fprop_attributes()
                                     .set_name("conv")
@@ -82,13 +81,13 @@ class Statement {
     y->set_data_type(sums);
     const bool scaled = asked_.scale != Scale::kNone;
     if (scaled)
-      y = combine("scale", fe::PointwiseMode_t::MUL, y,
-                  tensor("s", Element::kFloat32,
-                         {1, asked_.scale == Scale::kVector ? s.k : 1, 1, 1, 0}));
-    const Tensor bias = tensor("b", scaled ? Element::kFloat32 : asked_.weight, {1, s.k, 1, 1, 0});
+      y = combine(
+          "scale", fe::PointwiseMode_t::MUL, y,
+          tensor("s", Element::kFloat32, {1, asked_.scale == Scale::kVector ? s.k : 1, 1, 1, 0}));
+    const Tensor bias = tensor(
+        "b", scaled || asked_.float32Bias ? Element::kFloat32 : asked_.weight, {1, s.k, 1, 1, 0});
     if (s.residual && asked_.residualFirst) y = addResidual(y);
-    y = asked_.swapped ? combine("bias", fe::PointwiseMode_t::ADD, bias, y)
-                   : combine("bias", fe::PointwiseMode_t::ADD, y, bias);
+    y = combine("bias", fe::PointwiseMode_t::ADD, y, bias);
     if (s.residual && !asked_.residualFirst) y = addResidual(y);
     if (s.relu)
       y = graph.pointwise(y, fe::graph::Pointwise_attributes().set_name("relu").set_mode(
@@ -110,8 +109,7 @@ class Statement {
     return graph.tensor(describe(name, ++uid_, dataType(element), extent));
   }
   Tensor combine(const char* name, fe::PointwiseMode_t mode, const Tensor& a, const Tensor& b) {
-    return graph.pointwise(a, b,
-                           fe::graph::Pointwise_attributes().set_name(name).set_mode(mode));
+    return graph.pointwise(a, b, fe::graph::Pointwise_attributes().set_name(name).set_mode(mode));
   }
   Tensor addResidual(const Tensor& y) {
     const ConvolutionShape& s = asked_.shape;

@@ -26,7 +26,7 @@ struct CudnnQuestion {
   Element output = Element::kInt8;
   Scale scale = Scale::kVector;
   bool residualFirst = false;  // before the bias
-  bool swapped = false;        // bias + y instead of y + bias: which of cuDNN's engines match
+  bool float32Bias = false;    // without a scale too: then only engines compiled at run time match
 };
 
 struct CudnnAnswer {

@@ -1,7 +1,6 @@
 // Whole networks through a Backend: compile, lane, submissions, results as the caller sees them.
 #pragma once
 
-#include <chrono>
 #include <condition_variable>
 #include <cstring>
 #include <limits>
@@ -13,6 +12,7 @@
 #include "core/backend.h"
 #include "test/cuda/difference.h"
 #include "test/cuda/networks.h"
+#include "test/cuda/patience.h"
 
 namespace resnet::test {
 
@@ -57,11 +57,10 @@ class Flight {
     });
   }
 
-  // kInternal "hung" when nothing comes within 20 s.
+  // kInternal "hung" when nothing comes and nothing is computed any more.
   Status wait() {
     std::unique_lock lock(state_->mutex);
-    if (!state_->arrived.wait_for(lock, std::chrono::seconds(20),
-                                  [&] { return state_->calls > 0; }))
+    if (!waitPatiently(state_->arrived, lock, [&] { return state_->calls > 0; }))
       return Status::error(Code::kInternal, "hung");
     return state_->status;
   }

@@ -1,5 +1,6 @@
 /** What `scripts/gpu-check` writes: one JSON document, made of the lines of its state. */
 import { median } from '../statistics.js'
+import { imagesPerSecond, measuredPlan, roofline } from './roofline.js'
 import { type Found, type Line, outcomes, type StepOutcome } from './state.js'
 import type { Mode } from './steps.js'
 
@@ -36,7 +37,7 @@ export interface Speed {
   rounds: number[]
   /** Of a lone caller, where that was measured. */
   latencyMs?: { p50: number; p99: number }
-  /** Least time by the roofline over the time taken; where the ceilings are known. */
+  /** Images a second over those of the roofline, of this package where the ceilings are known. */
   share?: number
 }
 export interface GpuLayer {
@@ -119,7 +120,7 @@ export function assemble(lines: readonly Line[]): GpuResults {
     card: Object.assign({}, ...of<Record<string, unknown>>('card')),
     ceilings,
     accuracy: of<Accuracy>('accuracy'),
-    speed: of<Speed>('speed'),
+    speed: withShares(merged(of<Speed>('speed')), ceilings, head.mode),
     layers: of<GpuLayers & { dtype: string }>('layers').map((table) => ({
       ...table,
       rows: table.rows.map((row) => withShare(row, table.dtype, ceilings)),
@@ -143,16 +144,44 @@ function withoutKind<T>({ kind: _, ...fields }: Found): T {
   return fields as T
 }
 
+/** Rows of one trial become one: two steps may have measured it. */
+function merged(rows: readonly Speed[]): Speed[] {
+  const trials = new Map<string, Speed>()
+  for (const row of rows) {
+    const key = [row.network, row.dtype, row.batch, row.driver, row.memory].join()
+    const known = trials.get(key)
+    trials.set(key, known === undefined ? row : { ...known, rounds: [...known.rounds, ...row.rounds] })
+  }
+  return [...trials.values()]
+}
+
+/** GB/s and TFLOP/s of the network's dtype. */
+function ratesOf(dtype: string, ceilings: readonly Ceiling[]) {
+  const copy = ceilings.find(({ name }) => name === copyCeiling)?.value
+  const matrix = ceilings.find(({ name }) => name === matrixCeiling(dtype))?.value
+  if (copy === undefined || matrix === undefined) return undefined
+  return { copyBytesPerSecond: copy * 1e9, flopPerSecond: matrix * 1e12 }
+}
+
+function withShares(rows: readonly Speed[], ceilings: readonly Ceiling[], mode: Mode): Speed[] {
+  return rows.map((row) => {
+    const rates = ratesOf(row.dtype, ceilings)
+    // A rehearsal's networks are narrower than their names say.
+    if (mode === 'dry' || rates === undefined || row.memory !== 'device') return row
+    const bound = imagesPerSecond(roofline(measuredPlan(row.network, row.dtype), row.batch, rates), row.batch)
+    return { ...row, share: median(row.rounds) / bound }
+  })
+}
+
 /** The row with its least time's share of the time taken; as it is where a ceiling or the time is not known. */
 export function withShare<Row extends Omit<GpuLayer, 'share'>>(
   row: Row,
   dtype: string,
   ceilings: readonly Ceiling[],
 ): Row & { share?: number } {
-  const copy = ceilings.find(({ name }) => name === copyCeiling)?.value
-  const matrix = ceilings.find(({ name }) => name === matrixCeiling(dtype))?.value
-  if (copy === undefined || matrix === undefined || row.milliseconds <= 0) return row
-  const [memory, compute] = [row.bytes / (copy * 1e9), row.flop / (matrix * 1e12)]
+  const rates = ratesOf(dtype, ceilings)
+  if (rates === undefined || row.milliseconds <= 0) return row
+  const [memory, compute] = [row.bytes / rates.copyBytesPerSecond, row.flop / rates.flopPerSecond]
   return {
     ...row,
     limit: memory >= compute ? 'memory' : 'compute',

@@ -3,7 +3,10 @@
  * a batch, a strided 1x1 reads only the pixels that it uses; the larger of bytes over the copy rate and FLOP over the
  * matrix rate.
  */
-import type { Plan, PlanStep, PlanValue } from '../../graph/plan.js'
+import { buildNetwork, inputName, logitsName } from '../../architecture/build.js'
+import { architectureNamed } from '../../architecture/families.js'
+import { lower } from '../../graph/lower.js'
+import type { Plan, PlanStep, PlanValue, ValueDType } from '../../graph/plan.js'
 
 export interface Rates {
   /** Bytes read and written a second by a copy on the device. */
@@ -105,4 +108,17 @@ export function roofline({ steps, values }: Plan, batch: number, rates: Rates): 
 export function imagesPerSecond(bounds: readonly StepBound[], batch: number): number {
   const inside = bounds.filter(({ kind }) => kind !== 'input' && kind !== 'output')
   return (batch / inside.reduce((sum, { milliseconds }) => sum + milliseconds, 0)) * 1000
+}
+
+/** The plan of a named network on 224x224 uint8 images; 'tf32' is float32 with TF32 allowed. */
+export function measuredPlan(network: string, dtype: string): Plan {
+  const spec = architectureNamed(network)
+  const shape = [224, 224, spec.inChannels] as const
+  const normalisation = { mean: [0, 0, 0], std: [1, 1, 1] }
+  return lower({
+    graph: buildNetwork(spec).graph,
+    inputs: [{ name: inputName, shape, dtype: 'uint8', layout: 'nhwc', ...normalisation }],
+    outputs: [{ name: logitsName, layout: 'nchw' }],
+    dtype: (dtype === 'tf32' ? 'float32' : dtype) as ValueDType,
+  }).plan
 }

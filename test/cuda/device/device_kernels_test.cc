@@ -1,7 +1,8 @@
 // The kernels on a device, real launches, over the same table of op cases as kernels_test.cc runs on the emulated ones.
-//   device_kernels_test [--exact] [--every N] [filter...]
-// --exact: memory ends where a value ends, for compute-sanitizer. --every N: each Nth case. For scripts/gpu-check it prints
-// what it found as JSON lines; the exit status is 1 where a case failed.
+//   device_kernels_test [--exact] [--every N] [--plant] [filter...]
+// --exact: memory ends where a value ends, for compute-sanitizer. --every N: each Nth case. --plant: one kernel alone, told of
+// an image that is not there, which the sanitizer must see. For scripts/gpu-check it prints what it found as JSON lines; the
+// exit status is 1 where a case failed.
 #include <chrono>
 #include <cstring>
 #include <string_view>
@@ -105,6 +106,7 @@ constexpr Ops kOps{&input,
 
 struct Arguments {
   int every = 1;
+  bool plant = false;
   std::vector<std::string_view> filters;
 };
 
@@ -114,6 +116,8 @@ Arguments readArguments(int argc, char** argv) {
     const std::string_view argument = argv[i];
     if (argument == "--exact") {
       mirrorSettings().exact = true;
+    } else if (argument == "--plant") {
+      arguments.plant = true;
     } else if (argument == "--dry") {
       arguments.every = 97;
     } else if (argument == "--every" && i + 1 < argc) {
@@ -141,6 +145,14 @@ void reportCase(const std::string& name, int failed) {
       escaped(name).c_str(), failed, failed == 0 ? "true" : "false");
 }
 
+// Reads and writes one image past the end of two values.
+int plantFault() {
+  Value from({1, 4, 4, 8}, DType::kFloat32, Placement::kDense),
+      to({1, 4, 4, 8}, DType::kFloat32, Placement::kDense);
+  from.view.n = to.view.n = 2;
+  return map<cuda::relu>(from.view, to.view, nullptr) == cudaSuccess ? 0 : 1;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -148,6 +160,7 @@ int main(int argc, char** argv) {
   cudaStream_t stream = nullptr;
   mustCuda(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "creating a stream");
   mirrorSettings().stream = stream;
+  if (arguments.plant) return plantFault();
   int run = 0, failed = 0, index = 0;
   for (const OpCase& test : opCases()) {
     bool wanted = arguments.filters.empty();
@@ -163,6 +176,6 @@ int main(int argc, char** argv) {
   }
   cudaStreamDestroy(stream);
   reportCase(std::to_string(run) + " cases of the kernels' table", failed);
-  std::fprintf(stderr, "%d of %d cases failed\n", failed, run);
+  std::fprintf(stderr, "%d passed, %d failed\n", run - failed, failed);
   return failed > 0 || run == 0 ? 1 : 0;
 }

@@ -56,12 +56,14 @@ class Mirror {
 
   // Waits for the kernel, brings all memory back, and passes its launch's error on.
   cudaError_t finish(cudaError_t launched) {
-    mustCuda(cudaStreamSynchronize(mirrorSettings().stream), "running a kernel");
+    const cudaStream_t stream = mirrorSettings().stream;
+    mustCuda(cudaStreamSynchronize(stream), "running a kernel");
     for (const auto& [memory, twin] : twins_) {
-      mustCuda(cudaMemcpy(memory->data() - guard(), twin, memory->bytes() + 2 * guard(),
-                          cudaMemcpyDeviceToHost),
+      mustCuda(cudaMemcpyAsync(memory->data() - guard(), twin, memory->bytes() + 2 * guard(),
+                               cudaMemcpyDeviceToHost, stream),
                "reading back");
     }
+    mustCuda(cudaStreamSynchronize(stream), "reading back");
     return launched;
   }
 
@@ -75,7 +77,10 @@ class Mirror {
     const size_t bytes = memory.bytes() + 2 * guard();
     mustCuda(cudaMalloc(&twin, bytes), "allocating");
     twins_[&memory] = static_cast<unsigned char*>(twin);
-    mustCuda(cudaMemcpy(twin, memory.data() - guard(), bytes, cudaMemcpyHostToDevice), "uploading");
+    // In the kernel's stream: cudaMemcpy may return before its data has arrived.
+    mustCuda(cudaMemcpyAsync(twin, memory.data() - guard(), bytes, cudaMemcpyHostToDevice,
+                             mirrorSettings().stream),
+             "uploading");
     return static_cast<unsigned char*>(twin);
   }
 
