@@ -92,6 +92,9 @@ export interface Probe {
   runtime: string
   cudnn: string
   cudnnPath: string
+  /** Version of the driver's management library, libnvidia-ml.so.1; '' with the reason where it cannot be asked. */
+  nvml: string
+  nvmlReason: string
   /** Why no device can be used; '' when one can. */
   reason: string
 }
@@ -105,6 +108,21 @@ export interface DeviceInfo {
   memoryBytes: number
   freeBytes: number
   mig: boolean
+  ceilings: DeviceCeilings
+  /** In use by this process, as the driver counts it; 0: not known. */
+  processBytes: number
+}
+/** The most that a device does in a second; 0: not known. */
+export interface DeviceCeilings {
+  /** Read and written. */
+  bytesPerSecond: number
+  /** FLOP of dense matrix products by dtype of the operands, sums in float32. */
+  float16: number
+  bfloat16: number
+  tf32: number
+  float32: number
+  /** 'theoretical: …' from the card's clocks, 'measured: …' from a results file, or why it is not known. */
+  source: string
 }
 /** Bytes in use; `limit` 0: no cap. */
 export interface DeviceMemoryUse {
@@ -113,6 +131,12 @@ export interface DeviceMemoryUse {
   tensors: number
   staging: number
   limit: number
+  /**
+   * Of all that this process has on the device, as the driver counted it when a program or a lane was last made; 0 with
+   * the reason where it could not be asked.
+   */
+  process: number
+  processReason: string
 }
 export interface DeviceMemoryInfo {
   bytes: number
@@ -161,8 +185,17 @@ export interface ExplainRow {
   flop: number
   /** Per image: each tensor once, weights included. */
   bytes: number
-  /** Of the last profiled run; 0 when none was. */
+  /**
+   * CPU: of the last run. CUDA: of the step alone, for all images of a track, as it was measured at compile; its last row,
+   * of kind 'schedule', is the batch as a whole. 0: not measured.
+   */
   milliseconds: number
+  /** Scratch memory of the implementation. */
+  workspaceBytes: number
+  /** The least by the device's ceilings, of as many images as `milliseconds`; 0: not known. */
+  ceilingMilliseconds: number
+  /** Of the roofline: ceilingMilliseconds over milliseconds; 0 where one of them is not known. */
+  share: number
 }
 export interface TensorEntry {
   name: string
@@ -203,6 +236,8 @@ export interface CompileCall {
   deterministic?: boolean
   autotune?: 'off' | 'quick' | 'full'
   graphs?: boolean
+  tracks?: 'auto' | '1' | '2'
+  tileOrder?: 'auto' | 'forward' | 'alternate'
   /** Bytes. */
   workspaceLimit?: number
   /** A folder. */

@@ -1,4 +1,4 @@
-// One queue of work on a program: an arena, three streams, and slots of staging memory, so that one
+// One queue of work on a program: an arena, three streams (a fourth for a second track), and slots of staging memory, so that one
 // batch computes while the next is uploaded and the last downloaded. A thread of the lane copies
 // callers' memory and enqueues; the backend's completion thread copies results out and calls done.
 #pragma once
@@ -55,6 +55,11 @@ class CudaLane final : public Lane {
     bool busy = false;  // guarded by the lane's mutex
   };
 
+  TrackStreams streams() const { return second_.beside(compute_); }
+  std::byte* trackArena(int track) const {
+    return arena_.data() + size_t(track) * program_->schedule_.trackBytes;
+  }
+  void settleCompute();
   Status makeSlot(Slot& slot);
   Status capture();
   void loop();
@@ -71,6 +76,7 @@ class CudaLane final : public Lane {
   Device& device_;
   DeviceMemory arena_;
   Stream upload_, compute_, download_;
+  SecondTrack second_;  // unmade with one track
   GraphExecutable graph_;
   std::vector<std::unique_ptr<Slot>> slots_;
 

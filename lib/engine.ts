@@ -1,4 +1,4 @@
-import type { Binding, Checkpoint, ExplainRow, Isa, Weights } from '../binding.js'
+import type { Binding, Checkpoint, DeviceMemoryUse, ExplainRow, Isa, Weights } from '../binding.js'
 import type { Signal } from './abort.js'
 import { buildNetwork, inputName, logitsName, type Network, pooledName } from './architecture/build.js'
 import type { Architecture } from './architecture/spec.js'
@@ -18,6 +18,15 @@ import type { ImageForm } from './image/types.js'
 import { native } from './native/call.js'
 import { holdAll } from './native/storage.js'
 import { type Compiled, compileProgram, ProgramCache, type ProgramMemory } from './programs.js'
+
+/** What a model takes, and on a GPU what is in use there. */
+export interface ModelMemory extends ProgramMemory {
+  /**
+   * Of all models of this thread under the same `memoryLimit`, in bytes; `process` is the driver's own count of the whole
+   * process. Absent on the CPU, and once the model is disposed of.
+   */
+  device?: DeviceMemoryUse
+}
 
 /** Families of programs that a model keeps: the input sizes and requests that alternate in practice. */
 const maxFamilies = 4
@@ -138,9 +147,11 @@ export class Engine {
   }
 
   /** What is under way, and what it takes. */
-  load(): { queueDepth: number; busyLanes: number; memory: ProgramMemory } {
+  load(): { queueDepth: number; busyLanes: number; memory: ModelMemory } {
     const { queueDepth, busyLanes } = this.scheduler
-    return { queueDepth, busyLanes, memory: this.programs.memory() }
+    const device = this.disposal === undefined ? this.lease?.device.memory() : undefined
+    const memory = { ...this.programs.memory(), ...(device === undefined ? {} : { device }) }
+    return { queueDepth, busyLanes, memory }
   }
 
   kindOf(input: InputKind, request: Request): Kind {

@@ -147,11 +147,7 @@ function pieceOf({ shape, data }: Output, from: number, count: number): Piece {
 }
 
 /** All of it is the view itself. */
-function part<View extends InputView | OutputView>(
-  view: View,
-  from: number,
-  to: number,
-): View {
+function part<View extends InputView | OutputView>(view: View, from: number, to: number): View {
   return from === 0 && to === view.length ? view : (view.subarray(from, to) as View)
 }
 

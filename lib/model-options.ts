@@ -83,6 +83,16 @@ export interface ModelOptions {
   autotune?: 'off' | 'quick' | 'full'
   /** CUDA: launch a batch as one captured graph. Default true. */
   graphs?: boolean
+  /**
+   * CUDA: run a batch whole, or as two halves side by side, one of them half a network ahead. Default 'auto': with
+   * `autotune`, batches of 64 images and more are timed both ways; all else runs whole.
+   */
+  tracks?: 1 | 2 | 'auto'
+  /**
+   * CUDA: the order in which our own kernels take the images of a batch: all forward, or each against what it reads.
+   * Default 'auto': timed both ways with `autotune`, otherwise forward. Results are the same bits.
+   */
+  tileOrder?: 'auto' | 'forward' | 'alternate'
   /** CUDA: folder that keeps compiled engines; false: none. Default resnet/engines in the user's cache folder. */
   engineCache?: string | false
   /** One name per class. */
@@ -150,6 +160,8 @@ export const modelTable = {
   deterministic: option.defaulting(option.boolean, false),
   autotune: option.defaulting(option.oneOf('off', 'quick', 'full'), 'quick' as const),
   graphs: option.defaulting(option.boolean, true),
+  tracks: option.defaulting(option.oneOf<1 | 2 | 'auto'>(1, 2, 'auto'), 'auto' as const),
+  tileOrder: option.defaulting(option.oneOf('auto', 'forward', 'alternate'), 'auto' as const),
   engineCache: option.value<string | false>(
     'the path of a folder, or false',
     (value) => value === false || (typeof value === 'string' && value !== ''),

@@ -375,8 +375,10 @@ export class ResNet {
   }
 
   /**
-   * How `forward` runs images of this size, step by step: kernel chosen, those refused and why, FLOP and bytes per image,
-   * and the milliseconds of the last such batch (0 before the first).
+   * How `forward` runs images of this size, step by step: kernel or engine chosen, those refused and why and those beaten
+   * with their times, FLOP and bytes per image, milliseconds, scratch memory, and the share of the roofline, whose ceilings
+   * `explainDevice()` tells. On the CPU times are those of the last such batch (0 before the first); on CUDA those measured at
+   * compile (0 with `autotune: 'off'`), and a last row, of kind 'schedule', is the batch as a whole.
    * @throws As `warmup`.
    * @example
    * const rows = await model.explain({ height: 224, width: 224 })

@@ -11,15 +11,10 @@ const require = createRequire(import.meta.url)
 
 /** The plan that gives logits for float32 NCHW images of one size. */
 export function logitsPlan({ architecture, height, width }) {
-  const { buildNetwork, inputName, logitsName } = require('../dist/architecture/build.js')
   const { architectureNamed } = require('../dist/architecture/families.js')
-  const { lower } = require('../dist/graph/lower.js')
+  const { logitsPlan: planOf } = require('../dist/bench/onnx.js')
   const spec = typeof architecture === 'string' ? architectureNamed(architecture) : architecture
-  const { graph } = buildNetwork(spec)
-  const inputs = [
-    { name: inputName, shape: [height, width, spec.inChannels], dtype: 'float32', layout: 'nchw' },
-  ]
-  return lower({ graph, inputs, outputs: [{ name: logitsName, layout: 'nchw' }] }).plan
+  return planOf(spec, { height, width })
 }
 
 /** @param {{ checkpoint: string, output: string, architecture: string | object, height: number, width: number }} options */

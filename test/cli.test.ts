@@ -340,8 +340,9 @@ describe('doctor', () => {
     expect(stdout).toMatch(/CUDA +yes, backend 0\.0\.0-test\n/)
     expect(stdout).toMatch(/driver +1\.0; runtime 2\.0\n/)
     expect(stdout).toMatch(/cuDNN +3\.0, \/test\/libcudnn\.so\n/)
+    expect(stdout).toMatch(/NVML +4\.0\n/)
     expect(stdout).toMatch(
-      /cuda:1 +Test device, compute capability 9\.0, 4 SMs, 1\.0 GiB, 0\.5 GiB free, a MIG slice\n/,
+      /cuda:1 +Test device, compute capability 9\.0, 4 SMs, 1\.0 GiB, 0\.5 GiB free, 3 MiB of this process, a MIG slice\n/,
     )
     expect(stdout.match(/self-test +passed: 10 of 10/g)).toHaveLength(2)
   })

@@ -81,7 +81,8 @@ function expectProblem({ text, status, json }: Said) {
   expect(text).toContain(`Something is wrong:\n  - ${json.problems[0]}\n`)
 }
 
-const noDriver = /^no NVIDIA driver found \(libcuda\.so\.1\), expected an NVIDIA driver of version 580 or newer/
+const noDriver =
+  /^no NVIDIA driver found \(libcuda\.so\.1\), expected an NVIDIA driver of version 580 or newer/
 const driverTooOld =
   /^the NVIDIA driver supports CUDA 12\.8, expected an NVIDIA driver of version 580 or newer \(CUDA 13\.0\); update/
 
@@ -143,7 +144,9 @@ withSimulated('on the simulated CUDA device, doctor', () => {
     const missing =
       /^cuDNN 9 was not found\. Install it .*\. Tried:\n {2}libcudnn\.so\.9: cannot open shared object file/
     expectProblem(expectRefused(plugin, missing))
-    expectProblem(expectRefused({ ...plugin, RESNET_CUDNN: '/absent/libcudnn.so.9' }, /\n {2}\/absent\/libcudnn/))
+    expectProblem(
+      expectRefused({ ...plugin, RESNET_CUDNN: '/absent/libcudnn.so.9' }, /\n {2}\/absent\/libcudnn/),
+    )
     // Where it is named it is found.
     const found = doctor({ ...plugin, RESNET_SIMULATED_DRIVER: '0', RESNET_CUDNN_DIR: built })
     expect(found.text).toContain(`  cuDNN    9.24.0, ${path.join(built, 'libcudnn.so.9')}\n`)

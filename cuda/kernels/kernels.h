@@ -9,6 +9,10 @@
 
 namespace resnet::cuda {
 
+// In which order a kernel takes the images of a batch. Blocks begin in the order of their numbers, so that
+// the images taken first are those that a kernel before, which went the other way, wrote last.
+enum class ImageOrder { kForward, kReverse };
+
 // Caller's memory (float32, float16, bfloat16, or uint8 pixels normalised as (x / 255 - mean) / std),
 // NCHW or NHWC and dense, to a value. mean and std: device memory, c floats; null unless uint8.
 struct InputArguments {
@@ -18,6 +22,7 @@ struct InputArguments {
   const float* mean = nullptr;
   const float* std = nullptr;
   View to;
+  ImageOrder order = ImageOrder::kForward;
 };
 cudaError_t input(const InputArguments& arguments, cudaStream_t stream);
 
@@ -26,6 +31,7 @@ struct OutputArguments {
   View from;
   void* destination = nullptr;
   bool nhwc = false;
+  ImageOrder order = ImageOrder::kForward;
 };
 cudaError_t output(const OutputArguments& arguments, cudaStream_t stream);
 
@@ -34,10 +40,11 @@ struct PoolArguments {
   int kernelH = 1, kernelW = 1, strideH = 1, strideW = 1, padH = 0, padW = 0, dilationH = 1,
       dilationW = 1;
   bool countIncludePad = true;  // average only
+  ImageOrder order = ImageOrder::kForward;
 };
 cudaError_t maxPool(const PoolArguments& arguments, cudaStream_t stream);  // NaN wins, as PyTorch
 cudaError_t avgPool(const PoolArguments& arguments, cudaStream_t stream);
-cudaError_t globalAvgPool(View from, View to, cudaStream_t stream);
+cudaError_t globalAvgPool(View from, View to, ImageOrder order, cudaStream_t stream);
 
 // y = act(x * scale + shift); scale, shift: device memory, c floats.
 cudaError_t affine(View from, View to, const float* scale, const float* shift, bool relu,

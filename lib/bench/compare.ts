@@ -4,10 +4,10 @@ import type { Measured, Results } from './types.js'
 /** Figures that are compared, and whether more is better. */
 export const figures = {
   'images/s': { of: (round: Measured) => round.imagesPerSecond, higherIsBetter: true },
-  'p50 ms': { of: (round: Measured) => round.latencyMs.p50, higherIsBetter: false },
-  'p90 ms': { of: (round: Measured) => round.latencyMs.p90, higherIsBetter: false },
-  'p99 ms': { of: (round: Measured) => round.latencyMs.p99, higherIsBetter: false },
-  'p99.9 ms': { of: (round: Measured) => round.latencyMs.p999, higherIsBetter: false },
+  'p50 ms': { of: (round: Measured) => known(round.latencyMs.p50), higherIsBetter: false },
+  'p90 ms': { of: (round: Measured) => known(round.latencyMs.p90), higherIsBetter: false },
+  'p99 ms': { of: (round: Measured) => known(round.latencyMs.p99), higherIsBetter: false },
+  'p99.9 ms': { of: (round: Measured) => known(round.latencyMs.p999), higherIsBetter: false },
   'event loop ms': { of: (round: Measured) => known(round.eventLoopP99Ms), higherIsBetter: false },
   'CPU ms/image': { of: (round: Measured) => known(round.cpuMsPerImage), higherIsBetter: false },
   'load ms': { of: (round: Measured) => round.loadMs, higherIsBetter: false },

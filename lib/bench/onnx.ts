@@ -5,6 +5,9 @@
  * Field numbers: onnx.proto of the ONNX repository; operators as in opset 17.
  */
 import { closeSync, openSync, writeSync } from 'node:fs'
+import { buildNetwork, inputName, logitsName } from '../architecture/build.js'
+import type { Architecture } from '../architecture/spec.js'
+import { lower } from '../graph/lower.js'
 import type { NormNames, Plan, PlanStep, PoolStep, ValueId } from '../graph/plan.js'
 
 const opset = 17
@@ -207,6 +210,15 @@ function windowOf({ kernel, stride, padding }: Pick<PoolStep, 'kernel' | 'stride
 function pool(op: string, step: PoolStep, { v }: Context, more: Record<string, Attribute>): Parts[] {
   const attributes = { ...windowOf(step), ceil_mode: step.ceilMode ? 1 : 0, ...more }
   return [node({ op, name: step.name, inputs: [v(step.input)], outputs: [v(step.output)], attributes })]
+}
+
+/** The plan that gives logits for float32 NCHW images of one size. */
+export function logitsPlan(spec: Architecture, { height, width }: { height: number; width: number }): Plan {
+  const { graph } = buildNetwork(spec)
+  const inputs = [
+    { name: inputName, shape: [height, width, spec.inChannels], dtype: 'float32', layout: 'nchw' } as const,
+  ]
+  return lower({ graph, inputs, outputs: [{ name: logitsName, layout: 'nchw' }] }).plan
 }
 
 /**

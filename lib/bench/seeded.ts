@@ -1,10 +1,8 @@
 import { closeSync, openSync, writeSync } from 'node:fs'
 import path from 'node:path'
-import { buildNetwork, inputName, logitsName } from '../architecture/build.js'
 import { architectureNamed } from '../architecture/families.js'
 import { heRule } from '../formula.js'
-import { lower } from '../graph/lower.js'
-import { writeOnnx } from './onnx.js'
+import { logitsPlan, writeOnnx } from './onnx.js'
 import { mulberry32 } from './statistics.js'
 import type { Network } from './types.js'
 
@@ -15,11 +13,7 @@ import type { Network } from './types.js'
 export function seedNetwork(folder: string, network: Network): Network {
   const { name, height, width } = network
   const spec = architectureNamed(name)
-  const { graph } = buildNetwork(spec)
-  const inputs = [
-    { name: inputName, shape: [height, width, spec.inChannels], dtype: 'float32', layout: 'nchw' } as const,
-  ]
-  const { plan } = lower({ graph, inputs, outputs: [{ name: logitsName, layout: 'nchw' }] })
+  const plan = logitsPlan(spec, network)
   const rule = heRule(spec)
   const random = mulberry32(1)
   const weights = new Map(

@@ -67,9 +67,10 @@ function addWhat(command: Command): void {
         .default([1], '1'),
     )
     .addOption(
-      new Option('--dtype <list>', 'what the network computes in')
-        .argParser(among(['float32', 'float16', 'bfloat16', 'int8']))
-        .default(undefined, 'float32; float16 on CUDA'),
+      new Option(
+        '--dtype <list>',
+        'what the network computes in (default: float32; float16 on CUDA)',
+      ).argParser(among(['float32', 'float16', 'bfloat16', 'int8'])),
     )
     .addOption(
       new Option('-d, --device <device>', "'auto', 'cpu', 'cuda' or 'cuda:1'")

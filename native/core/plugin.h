@@ -51,12 +51,15 @@ typedef struct ResnetDevice {
   int32_t index;
   ResnetText name, uuid;
   int32_t capabilityMajor, capabilityMinor, multiprocessors, mig;
-  uint64_t memoryBytes, freeBytes;
+  uint64_t memoryBytes, freeBytes, processBytes;
+  /* A second: bytes, and FLOP by dtype; 0: not known. */
+  double bytesPerSecond, float16Flop, bfloat16Flop, tf32Flop, float32Flop;
+  ResnetText ceilingsSource;
 } ResnetDevice;
 typedef struct ResnetProbe {
   const ResnetDevice* devices;
   size_t deviceCount;
-  ResnetText driver, runtime, cudnn, cudnnPath, reason;
+  ResnetText driver, runtime, cudnn, cudnnPath, nvml, nvmlReason, reason;
 } ResnetProbe;
 
 typedef struct ResnetBackendOptions {
@@ -65,7 +68,8 @@ typedef struct ResnetBackendOptions {
 } ResnetBackendOptions;
 
 typedef struct ResnetMemory {
-  uint64_t weights, arenas, tensors, staging, limit;
+  uint64_t weights, arenas, tensors, staging, limit, process;
+  char processReason[256]; /* terminated */
 } ResnetMemory;
 
 typedef struct ResnetTensorInfo {
@@ -96,7 +100,7 @@ typedef struct ResnetControl {
 
 /* Fields as in resnet::CompileOptions. */
 typedef struct ResnetCompileOptions {
-  int32_t maxBatch, threads, precision, deterministic, autotune, graphs;
+  int32_t maxBatch, threads, precision, deterministic, autotune, graphs, tracks, tileOrder;
   uint64_t workspaceLimit;
   ResnetText isa, engineCache;
 } ResnetCompileOptions;
@@ -111,7 +115,7 @@ typedef struct ResnetExplainRow {
   ResnetText step, kind, implementation;
   const ResnetText* refused;
   size_t refusedCount;
-  double flop, bytes, milliseconds;
+  double flop, bytes, milliseconds, workspaceBytes, ceilingMilliseconds;
 } ResnetExplainRow;
 
 typedef struct ResnetPiece {

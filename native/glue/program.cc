@@ -99,6 +99,11 @@ Result<Napi::Value> explain(const Napi::CallbackInfo& info) {
     object.Set("flop", Napi::Number::New(env, row.flop));
     object.Set("bytes", Napi::Number::New(env, row.bytes));
     object.Set("milliseconds", Napi::Number::New(env, row.milliseconds));
+    object.Set("workspaceBytes", Napi::Number::New(env, row.workspaceBytes));
+    object.Set("ceilingMilliseconds", Napi::Number::New(env, row.ceilingMilliseconds));
+    const bool known = row.milliseconds > 0 && row.ceilingMilliseconds > 0;
+    object.Set("share",
+               Napi::Number::New(env, known ? row.ceilingMilliseconds / row.milliseconds : 0));
     rows.Set(rows.Length(), object);
   }
   return rows;
@@ -115,6 +120,14 @@ void readDeviceOptions(Arguments& call, CompileOptions& options) {
   }
   if (call.has("workspaceLimit")) {
     options.workspaceLimit = size_t(call.integer("workspaceLimit", 0, kMaxSafeInteger));
+  }
+  if (call.has("tracks")) {
+    options.tracks = call.word<int>("tracks", {{"auto", 0}, {"1", 1}, {"2", 2}});
+  }
+  if (call.has("tileOrder")) {
+    options.tileOrder = call.word<TileOrder>("tileOrder", {{"auto", TileOrder::kAuto},
+                                                           {"forward", TileOrder::kForward},
+                                                           {"alternate", TileOrder::kAlternate}});
   }
   options.engineCache = call.optionalText("engineCache").value_or("");
 }

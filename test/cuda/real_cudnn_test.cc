@@ -1,6 +1,7 @@
 // The backend's lowering over the real cuDNN, for described devices and without one: which engines
 // there are, what they want, whether they are stored and loaded again. Nothing runs, nothing is timed.
 #include <chrono>
+#include <functional>
 
 #include "cuda/cudnn/convolution.h"
 #include "cuda/value.h"
@@ -12,6 +13,12 @@ namespace {
 
 constexpr const char* kDevices[] = {"sm75", "sm80", "sm86", "sm89", "sm90", "sm100", "sm120"};
 constexpr size_t kWorkspaceLimit = size_t{256} << 20;  // the default of CompileOptions
+
+void onEveryDevice(const std::function<void(const char*)>& body) {
+  std::vector<std::function<void()>> bodies;
+  for (const char* device : kDevices) bodies.push_back([&body, device] { body(device); });
+  inOwnProcesses(bodies);
+}
 
 // Channels padded as the backend pads them.
 std::vector<ConvolutionRow> paddedTable() {
@@ -77,7 +84,7 @@ void checkWithoutBFloat16(CudnnContext& context, const std::vector<ConvolutionRo
 TEST("real cuDNN: every convolution of every network has an engine on every device") {
   if (!realCudnnInstalled("every convolution")) return;
   const std::vector<ConvolutionRow> rows = paddedTable();
-  for (const char* device : kDevices) {
+  onEveryDevice([&](const char* device) {
     const auto begin = std::chrono::steady_clock::now();
     const std::unique_ptr<CudnnContext> context = contextFor(device);
     Tally tally;
@@ -100,7 +107,7 @@ TEST("real cuDNN: every convolution of every network has an engine on every devi
         "largest workspace %.1f MB (%s), %.0f s\n",
         device, tally.shapes, questions, tally.compiled, tally.joined,
         static_cast<double>(tally.workspace) / 1e6, tally.workspaceOf.c_str(), took.count());
-  }
+  });
 }
 
 ConvolutionShape example() {
@@ -116,17 +123,17 @@ ConvolutionShape example() {
 
 TEST("real cuDNN: engines are stored and loaded again, for their shape and device alone") {
   if (!realCudnnInstalled("stored engines")) return;
-  for (const char* device : kDevices) {
+  onEveryDevice([](const char* device) {
     const std::unique_ptr<CudnnContext> context = contextFor(device);
     std::vector<std::string> refused;
     const auto engines = context->engines(example(), {kWorkspaceLimit, false, 8}, refused);
     CHECK(engines.ok() && !engines.value().empty());
-    if (!engines.ok()) continue;
+    if (!engines.ok()) return;
     const Result<std::string> bytes = engines.value().front()->serialise();
     CHECK(bytes.ok());
     const auto loaded = context->deserialise(example(), bytes.value());
     CHECK(loaded.ok());
-    if (!loaded.ok()) continue;
+    if (!loaded.ok()) return;
     CHECK_EQ(loaded.value()->workspaceBytes(), engines.value().front()->workspaceBytes());
     CHECK_EQ(loaded.value()->runtimeCompiled(), engines.value().front()->runtimeCompiled());
 
@@ -143,7 +150,7 @@ TEST("real cuDNN: engines are stored and loaded again, for their shape and devic
              "ERR_RESNET_CORRUPT");
     const std::string elsewhere = std::string(device) == "sm90" ? "sm80" : "sm90";
     CHECK_EQ(refusedAs(*contextFor(elsewhere), example(), bytes.value()), "ERR_RESNET_CORRUPT");
-  }
+  });
 }
 
 TEST("real cuDNN: control: what is asked for is what is filtered by") {
