@@ -78,6 +78,12 @@ export interface DeviceMemory {
   dispose(): void
 }
 
+/** A decoded image, with what becomes of it; in use by a run, it is freed after that. */
+export interface Picture {
+  readonly [brand]: 'Picture'
+  dispose(): void
+}
+
 export type DeviceView = Float32Array | Int32Array | Uint16Array | Uint8Array
 export interface PluginInfo {
   /** 'cuda' */
@@ -92,6 +98,9 @@ export interface Probe {
   runtime: string
   cudnn: string
   cudnnPath: string
+  /** Version of the driver's management library, libnvidia-ml.so.1; '' with the reason where it cannot be asked. */
+  nvml: string
+  nvmlReason: string
   /** Why no device can be used; '' when one can. */
   reason: string
 }
@@ -105,6 +114,21 @@ export interface DeviceInfo {
   memoryBytes: number
   freeBytes: number
   mig: boolean
+  ceilings: DeviceCeilings
+  /** In use by this process, as the driver counts it; 0: not known. */
+  processBytes: number
+}
+/** The most that a device does in a second; 0: not known. */
+export interface DeviceCeilings {
+  /** Read and written. */
+  bytesPerSecond: number
+  /** FLOP of dense matrix products by dtype of the operands, sums in float32. */
+  float16: number
+  bfloat16: number
+  tf32: number
+  float32: number
+  /** 'theoretical: …' from the card's clocks, 'measured: …' from a results file, or why it is not known. */
+  source: string
 }
 /** Bytes in use; `limit` 0: no cap. */
 export interface DeviceMemoryUse {
@@ -113,6 +137,12 @@ export interface DeviceMemoryUse {
   tensors: number
   staging: number
   limit: number
+  /**
+   * Of all that this process has on the device, as the driver counted it when a program or a lane was last made; 0 with
+   * the reason where it could not be asked.
+   */
+  process: number
+  processReason: string
 }
 export interface DeviceMemoryInfo {
   bytes: number
@@ -138,9 +168,13 @@ export interface DevicePiece {
   offset: number
   bytes: number
 }
+/** One image of an input that resizes. */
+export interface PicturePiece {
+  picture: Picture
+}
 export interface RunCall {
   batch: number
-  inputs: (InputView | DevicePiece)[][]
+  inputs: (InputView | DevicePiece | PicturePiece)[][]
   outputs: (OutputView | DevicePiece)[][]
   control?: Control
 }
@@ -161,8 +195,17 @@ export interface ExplainRow {
   flop: number
   /** Per image: each tensor once, weights included. */
   bytes: number
-  /** Of the last profiled run; 0 when none was. */
+  /**
+   * CPU: of the last run. CUDA: of the step alone, for all images of a track, as it was measured at compile; its last row,
+   * of kind 'schedule', is the batch as a whole. 0: not measured.
+   */
   milliseconds: number
+  /** Scratch memory of the implementation. */
+  workspaceBytes: number
+  /** The least by the device's ceilings, of as many images as `milliseconds`; 0: not known. */
+  ceilingMilliseconds: number
+  /** Of the roofline: ceilingMilliseconds over milliseconds; 0 where one of them is not known. */
+  share: number
 }
 export interface TensorEntry {
   name: string
@@ -203,6 +246,8 @@ export interface CompileCall {
   deterministic?: boolean
   autotune?: 'off' | 'quick' | 'full'
   graphs?: boolean
+  tracks?: 'auto' | '1' | '2'
+  tileOrder?: 'auto' | 'forward' | 'alternate'
   /** Bytes. */
   workspaceLimit?: number
   /** A folder. */
@@ -238,6 +283,8 @@ export interface ImageCall {
   threads?: number
   control?: Control
 }
+/** An image that becomes a picture: without the output. */
+export type PictureCall<Call extends ImageCall> = Omit<Call, 'output'>
 export interface JpegCall extends ImageCall {
   /** Path of a libturbojpeg. */
   library: string
@@ -283,6 +330,7 @@ export interface Counters {
   lanes: number
   devices: number
   deviceMemories: number
+  pictures: number
   runsInFlight: number
 }
 export interface NativeError extends Error {
@@ -317,6 +365,12 @@ export interface Binding {
   prepareJpeg(call: JpegCall): Promise<void>
   /** The same of decoded pixels. Rejects: OUT_OF_MEMORY. */
   preparePixels(call: PixelsCall): Promise<void>
+  /**
+   * The same decoding and colours, as a picture for a plan's input with `resize`: it keeps the pixels that the window is
+   * made of. Reject as those above.
+   */
+  decodeJpeg(call: PictureCall<JpegCall>): Promise<Picture>
+  decodePixels(call: PictureCall<PixelsCall>): Promise<Picture>
   /** The file of NVIDIA's driver (libcuda.so.1) as the loader finds it, '' where there is none. */
   nvidiaDriver(): string
   /** Opens a plugin's library. Rejects: UNAVAILABLE, saying why it is none that this addon can use. */

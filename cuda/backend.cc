@@ -1,9 +1,9 @@
 // The CUDA Backend of one device: opens it, makes tensors, compiles programs.
 #include "cuda/backend.h"
 
-#include "cuda/compiler.h"
 #include "cuda/devices.h"
 #include "cuda/program.h"
+#include "cuda/scheduler.h"
 
 namespace resnet::cuda {
 namespace {
@@ -68,12 +68,17 @@ Result<std::shared_ptr<const Program>> CudaBackend::compile(const Plan& plan,
                          "isa chooses instructions of the CPU and must be empty on a CUDA device, "
                          "got '" +
                              options.isa + "'");
+  if (options.tracks < 0 || options.tracks > 2)
+    return Status::error(
+        Code::kInvalidArgument,
+        "tracks must be 1, 2 or 0 for whichever is faster, got " + std::to_string(options.tracks));
   if (control.stop()) return Status::aborted();
   RESNET_RETURN_IF_ERROR(device_->usable());
   CurrentDevice current(device_->index());
   auto program = std::make_shared<CudaProgram>(device_, plan, options);
   RESNET_RETURN_IF_ERROR(program->open());
-  RESNET_RETURN_IF_ERROR(device_->note(Compiler(*program, *weights, control).run()));
+  RESNET_RETURN_IF_ERROR(device_->note(Scheduler(*program, *weights, control).run()));
+  device_->countProcess();
   return std::shared_ptr<const Program>(std::move(program));
 }
 

@@ -7,8 +7,10 @@
 #include <new>
 #include <system_error>
 #include <thread>
+#include <type_traits>
 
 #include "core/memory_plan.h"
+#include "cuda/ceilings.h"
 #include "cuda/kernels/kernels.h"
 
 namespace resnet::cuda {
@@ -32,8 +34,9 @@ std::string timeText(const EngineChoice& choice) {
   return text;
 }
 
-PoolArguments poolArguments(const PoolStep& step, View from, View to) {
+PoolArguments poolArguments(const PoolStep& step, View from, View to, ImageOrder order) {
   PoolArguments arguments;
+  arguments.order = order;
   arguments.from = from;
   arguments.to = to;
   arguments.kernelH = step.kernel.h;
@@ -67,8 +70,11 @@ struct Compiler::Place {
   }
 };
 
-Compiler::Compiler(CudaProgram& program, const Weights& weights, const Control& control)
+Compiler::Compiler(CudaProgram& program, Schedule& schedule, const Workshop& workshop,
+                   const Weights& weights, const Control& control)
     : program_(program),
+      schedule_(schedule),
+      workshop_(workshop),
       weights_(weights),
       control_(control),
       plan_(program.plan_),
@@ -77,10 +83,10 @@ Compiler::Compiler(CudaProgram& program, const Weights& weights, const Control& 
 Status Compiler::run() {
   for (const ValueInfo& value : plan_.values) {
     const int pitch = paddedChannels(value.c);
-    views_.push_back(
-        {nullptr, program_.options_.maxBatch, value.h, value.w, value.c, pitch, value.dtype});
+    views_.push_back({nullptr, schedule_.images, value.h, value.w, value.c, pitch, value.dtype});
   }
-  program_.choices_.resize(plan_.steps.size());
+  schedule_.choices.resize(plan_.steps.size());
+  orders_.assign(plan_.values.size(), ImageOrder::kForward);
   RESNET_RETURN_IF_ERROR(chooseEngines());
   placeValues();
   RESNET_RETURN_IF_ERROR(foldWeights());
@@ -94,42 +100,7 @@ Status Compiler::run() {
 
 // --- engines
 
-// What engines are chosen by: the cache on disk, memory for races under the cap.
-Status Compiler::prepareChoices() {
-  const CompileOptions& options = program_.options_;
-  if (!options.engineCache.empty()) {
-    const DeviceInfo& info = device_.info();
-    int driver = 0;
-    RESNET_RETURN_IF_CUDA(cudaDriverGetVersion(&driver), "asking for the driver's version");
-    auto library = openCudnn();
-    if (!library.ok()) return library.takeStatus();
-    EngineEnvironment environment;
-    environment.cudnn = library.value().version;
-    environment.frontend = cudnnFrontendVersion();
-    environment.capabilityMajor = info.capabilityMajor;
-    environment.capabilityMinor = info.capabilityMinor;
-    environment.multiprocessors = info.multiprocessors;
-    environment.device = info.name;
-    environment.driver = std::to_string(driver);
-    cache_.emplace(options.engineCache, environment);
-    chooseOptions_.cache = &*cache_;
-  }
-  chooseOptions_.autotune = options.autotune;
-  chooseOptions_.deterministic = options.deterministic;
-  chooseOptions_.graphs = options.graphs;
-  chooseOptions_.workspaceLimit = options.workspaceLimit;
-  chooseOptions_.control = &control_;
-  chooseOptions_.allocate = [this](size_t bytes) -> Result<std::shared_ptr<void>> {
-    auto memory = device_.allocate(MemoryKind::kArenas, bytes, "the buffers of the engines' race");
-    if (!memory.ok()) return memory.takeStatus();
-    auto owner = std::make_shared<DeviceMemory>(memory.take());
-    return std::shared_ptr<void>(owner, owner->data());
-  };
-  return make(raceStream_);
-}
-
 Status Compiler::chooseEngines() {
-  RESNET_RETURN_IF_ERROR(prepareChoices());
   engines_.resize(plan_.steps.size());
   for (size_t s = 0; s < plan_.steps.size(); ++s) {
     if (control_.stop()) return Status::aborted();
@@ -138,7 +109,7 @@ Status Compiler::chooseEngines() {
     auto engine = chooseEngine(*conv);
     if (!engine.ok()) return engine.takeStatus().at(plan_.steps[s].name);
     engines_[s] = engine.take();
-    program_.choices_[s] = engines_[s].choice;
+    schedule_.choices[s] = engines_[s].choice;
   }
   return Status::okay();
 }
@@ -194,12 +165,13 @@ Result<Compiler::Engine> Compiler::engineFor(const ConvolutionShape& shape) {
   for (const Engine& known : distinct_) {
     if (known.shape == shape) return known;
   }
-  auto choice = cuda::chooseEngine(*program_.cudnn_, shape, raceStream_, chooseOptions_);
+  auto choice = cuda::chooseEngine(*program_.cudnn_, shape, workshop_.stream, workshop_.choose);
   if (!choice.ok()) return choice.takeStatus();
   Engine chosen;
   chosen.shape = shape;
   chosen.engine = choice.value().engine;
   chosen.choice.milliseconds = choice.value().milliseconds;
+  chosen.choice.workspaceBytes = chosen.engine->workspaceBytes();
   chosen.choice.refused = std::move(choice.value().refused);
   chosen.choice.implementation = "cudnn " + choice.value().name + " (" + timeText(choice.value()) +
                                  ", " + bytesText(chosen.engine->workspaceBytes()) + ")";
@@ -282,7 +254,7 @@ void Compiler::placeValues() {
   const MemoryPlan memory = planMemory(requests, kArenaAlignment);
   offsets_.assign(memory.offsets.begin(), memory.offsets.begin() + ptrdiff_t(plan_.values.size()));
   workspaces_.assign(memory.offsets.begin() + ptrdiff_t(plan_.values.size()), memory.offsets.end());
-  program_.arenaBytes_ = memory.bytes;
+  schedule_.trackBytes = (memory.bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment;
 }
 
 Compiler::Place Compiler::place(ValueId v) const {
@@ -307,18 +279,42 @@ Status Compiler::keepFloats(const std::string& key, const std::vector<float>& fl
 
 // --- steps
 
+// Against the order in which `value` was written: what was written last is still in the cache.
+ImageOrder Compiler::against(ValueId value) const {
+  return orders_[size_t(value)] == ImageOrder::kForward ? ImageOrder::kReverse
+                                                        : ImageOrder::kForward;
+}
+
+Operation& Compiler::addOperation(int s) {
+  const Step& step = plan_.steps[size_t(s)];
+  Operation& operation = schedule_.operations.emplace_back();
+  operation.step = &step.name;
+  operation.index = size_t(s);
+  const bool tf32 = program_.options_.precision == Float32Precision::kTf32;
+  operation.least = leastMilliseconds(plan_, step, schedule_.images, tf32, device_.info().ceilings);
+  return operation;
+}
+
 template <typename Kernel>
 void Compiler::addKernel(int s, const std::vector<ValueId>& values, const char* name,
                          Kernel kernel) {
   Place places[3];
   for (size_t i = 0; i < values.size(); ++i) places[i] = place(values[i]);
-  program_.choices_[size_t(s)].implementation = std::string("kernel ") + name;
-  program_.operations_.push_back(
-      {&plan_.steps[size_t(s)].name, [a = places[0], b = places[1], c = places[2], kernel](
-                                         std::byte* arena, cudaStream_t stream) {
-         return checkCuda(kernel(a.at(arena), b.at(arena), c.at(arena), stream),
-                          "launching a kernel");
-       }});
+  schedule_.choices[size_t(s)].implementation = std::string("kernel ") + name;
+  Operation& operation = addOperation(s);
+  const auto enqueued = [](cudaError_t error) { return checkCuda(error, "launching a kernel"); };
+  if constexpr (std::is_invocable_v<Kernel, View, View, View, ImageOrder, cudaStream_t>) {
+    operation.order = orders_[size_t(values[1])] = against(values[0]);
+    operation.enqueue = [a = places[0], b = places[1], c = places[2], kernel, enqueued](
+                            std::byte* arena, ImageOrder order, cudaStream_t stream) {
+      return enqueued(kernel(a.at(arena), b.at(arena), c.at(arena), order, stream));
+    };
+  } else {
+    operation.enqueue = [a = places[0], b = places[1], c = places[2], kernel, enqueued](
+                            std::byte* arena, ImageOrder, cudaStream_t stream) {
+      return enqueued(kernel(a.at(arena), b.at(arena), c.at(arena), stream));
+    };
+  }
 }
 
 Status Compiler::lower(int s) {
@@ -338,8 +334,8 @@ Status Compiler::lower(int s) {
     case StepKind::kGlobalAvgPool: {
       const auto& pool = std::get<GlobalAvgPoolStep>(step.body);
       addKernel(s, {pool.input, pool.output}, "globalAvgPool",
-                [](View from, View to, View, cudaStream_t stream) {
-                  return globalAvgPool(from, to, stream);
+                [](View from, View to, View, ImageOrder order, cudaStream_t stream) {
+                  return globalAvgPool(from, to, order, stream);
                 });
       return Status::okay();
     }
@@ -396,29 +392,28 @@ Status Compiler::lower(int s, const ConvStep& step) {
   const size_t x = offsets_[size_t(step.input)], y = offsets_[size_t(step.output)],
                r = residual ? offsets_[size_t(step.residual)] : 0,
                workspace = workspaces_[size_t(s)];
-  program_.operations_.push_back(
-      {&plan_.steps[size_t(s)].name, [engine = chosen.engine, fixed, residual, x, y, r, workspace](
-                                         std::byte* arena, cudaStream_t stream) {
-         ConvolutionBuffers buffers = fixed;
-         buffers.input = arena + x;
-         buffers.output = arena + y;
-         buffers.residual = residual ? arena + r : nullptr;
-         buffers.workspace = engine->workspaceBytes() > 0 ? arena + workspace : nullptr;
-         return engine->enqueue(buffers, stream);
-       }});
+  addOperation(s).enqueue = [engine = chosen.engine, fixed, residual, x, y, r, workspace](
+                                std::byte* arena, ImageOrder, cudaStream_t stream) {
+    ConvolutionBuffers buffers = fixed;
+    buffers.input = arena + x;
+    buffers.output = arena + y;
+    buffers.residual = residual ? arena + r : nullptr;
+    buffers.workspace = engine->workspaceBytes() > 0 ? arena + workspace : nullptr;
+    return engine->enqueue(buffers, stream);
+  };
   return Status::okay();
 }
 
 Status Compiler::lower(int s, const PoolStep& step) {
   if (plan_.steps[size_t(s)].kind == StepKind::kMaxPool) {
     addKernel(s, {step.input, step.output}, "maxPool",
-              [step](View from, View to, View, cudaStream_t stream) {
-                return maxPool(poolArguments(step, from, to), stream);
+              [step](View from, View to, View, ImageOrder order, cudaStream_t stream) {
+                return maxPool(poolArguments(step, from, to, order), stream);
               });
   } else {
     addKernel(s, {step.input, step.output}, "avgPool",
-              [step](View from, View to, View, cudaStream_t stream) {
-                return avgPool(poolArguments(step, from, to), stream);
+              [step](View from, View to, View, ImageOrder order, cudaStream_t stream) {
+                return avgPool(poolArguments(step, from, to, order), stream);
               });
   }
   return Status::okay();
@@ -450,8 +445,12 @@ Status Compiler::lower(int s, const InputStep& step) {
   border.type = step.dtype;
   border.nhwc = step.layout == MemoryLayout::kNhwc;
   border.value = views_[size_t(step.output)];
+  // A copy has written the images forward, or a caller somehow.
+  border.order = orders_[size_t(step.output)] = ImageOrder::kReverse;
   border.offset = offsets_[size_t(step.output)];
-  border.imageBytes = size_t(value.h) * value.w * value.c * dtypeBytes(step.dtype);
+  border.resize = step.resize;
+  if (!step.resize)
+    border.imageBytes = size_t(value.h) * value.w * value.c * dtypeBytes(step.dtype);
   if (step.dtype == DType::kUint8) {
     std::vector<float> both(2 * size_t(value.c));
     std::string key = "normalisation";
@@ -467,8 +466,8 @@ Status Compiler::lower(int s, const InputStep& step) {
     RESNET_RETURN_IF_ERROR(keepFloats(key, both, border.mean));
     border.std = border.mean + value.c;
   }
-  program_.choices_[size_t(s)].implementation = "kernel input";
-  program_.inputs_.push_back(border);
+  schedule_.choices[size_t(s)].implementation = step.resize ? "kernel resize" : "kernel input";
+  schedule_.inputs.push_back(border);
   return Status::okay();
 }
 
@@ -479,10 +478,11 @@ void Compiler::lower(int s, const OutputStep& step) {
   border.index = step.index;
   border.nhwc = step.layout == MemoryLayout::kNhwc;
   border.value = views_[size_t(step.input)];
+  border.order = against(step.input);
   border.offset = offsets_[size_t(step.input)];
   border.imageBytes = size_t(value.h) * value.w * value.c * sizeof(float);  // int32 is as wide
-  program_.choices_[size_t(s)].implementation = "kernel output";
-  program_.outputs_.push_back(border);
+  schedule_.choices[size_t(s)].implementation = "kernel output";
+  schedule_.outputs.push_back(border);
 }
 
 }  // namespace resnet::cuda

@@ -1,4 +1,4 @@
-// Plan to CudaProgram, in three passes: an engine for every convolution, a place in the arena for
+// Plan to one Schedule of a CudaProgram, in three passes: an engine for every convolution, a place in the arena for
 // every value and workspace, operations for every step.
 #pragma once
 
@@ -7,16 +7,18 @@
 #include <string>
 #include <vector>
 
-#include "cuda/cudnn/choose.h"
 #include "cuda/packing.h"
 #include "cuda/program.h"
+#include "cuda/workshop.h"
 
 namespace resnet::cuda {
 
 class Compiler {
  public:
-  // `program` has its plan, device, options and cuDNN context.
-  Compiler(CudaProgram& program, const Weights& weights, const Control& control);
+  // `program` has its plan, device, options and cuDNN context, and takes the packed weights; `schedule`
+  // says for how many images.
+  Compiler(CudaProgram& program, Schedule& schedule, const Workshop& workshop,
+           const Weights& weights, const Control& control);
   Status run();
 
  private:
@@ -27,7 +29,6 @@ class Compiler {
     Choice choice;
   };
 
-  Status prepareChoices();
   Status chooseEngines();
   Result<Engine> chooseEngine(const ConvStep& step);
   Result<Engine> engineFor(const ConvolutionShape& shape);
@@ -49,19 +50,23 @@ class Compiler {
   // A value's memory in any arena.
   struct Place;
   Place place(ValueId v) const;
-  // kernel(views of `values` in order, stream) becomes the step's operation.
+  // kernel(views of `values` in order, stream) becomes the step's operation; a kernel that takes an order of
+  // images before the stream reads the first value and writes the second.
   template <typename Kernel>
   void addKernel(int s, const std::vector<ValueId>& values, const char* name, Kernel kernel);
 
+  ImageOrder against(ValueId value) const;
+  Operation& addOperation(int s);
+
   CudaProgram& program_;
+  Schedule& schedule_;
+  const Workshop& workshop_;
   const Weights& weights_;
   const Control& control_;
   const Plan& plan_;
   Device& device_;
-  std::optional<EngineCache> cache_;
-  ChooseOptions chooseOptions_;
-  Stream raceStream_;
-  std::vector<View> views_;         // of all images; data is null
+  std::vector<View> views_;         // of a track's images; data is null
+  std::vector<ImageOrder> orders_;  // in which values are written, where orders alternate
   std::vector<size_t> offsets_;     // of values in the arena
   std::vector<size_t> workspaces_;  // offsets of the steps' workspaces
   std::vector<Engine> distinct_;

@@ -19,6 +19,7 @@ DeviceMemory& DeviceMemory::operator=(DeviceMemory&& other) noexcept {
   std::swap(device_, other.device_);
   std::swap(data_, other.data_);
   std::swap(bytes_, other.bytes_);
+  std::swap(pooled_, other.pooled_);
   std::swap(kind_, other.kind_);
   return *this;
 }
@@ -26,7 +27,11 @@ DeviceMemory& DeviceMemory::operator=(DeviceMemory&& other) noexcept {
 DeviceMemory::~DeviceMemory() {
   if (device_ == nullptr) return;
   CurrentDevice current(device_->index());
-  cudaFree(data_);
+  // Whoever used it is done, so that it needs no place in anybody's order: cudaFree would wait for the device.
+  if (pooled_)
+    cudaFreeAsync(data_, device_->poolStream_);
+  else
+    cudaFree(data_);
   device_->release(kind_, bytes_);
 }
 
@@ -46,8 +51,46 @@ Status Device::start() {
   CurrentDevice current(index());
   RESNET_RETURN_IF_ERROR(make(copyStream_));
   RESNET_RETURN_IF_ERROR(make(copied_));
+  RESNET_RETURN_IF_ERROR(makePool());
   completions_ = std::make_unique<Completions>(index());
   return Status::okay();
+}
+
+// A device without pools, or with none left, does without.
+Status Device::makePool() {
+  int supported = 0;
+  cudaError_t error = cudaDeviceGetAttribute(&supported, cudaDevAttrMemoryPoolsSupported, index());
+  if (error == cudaSuccess && supported != 0) {
+    RESNET_RETURN_IF_ERROR(make(poolStream_));
+    cudaMemPoolProps properties = {};
+    properties.allocType = cudaMemAllocationTypePinned;
+    properties.location.type = cudaMemLocationTypeDevice;
+    properties.location.id = index();
+    error = cudaMemPoolCreate(pool_.address(), &properties);
+  }
+  if (isSticky(error)) return cudaFailure(error, "making a memory pool");
+  if (error != cudaSuccess) cudaGetLastError();
+  return Status::okay();
+}
+
+// Memory of the pool is ready for every stream on return.
+cudaError_t Device::obtain(size_t bytes, bool pooled, void** data) {
+  const auto attempt = [&] {
+    if (!pooled) return cudaMalloc(data, bytes);
+    const cudaError_t error = cudaMallocFromPoolAsync(data, bytes, pool_, poolStream_);
+    if (error != cudaSuccess) return error;
+    const cudaError_t arrived = cudaStreamSynchronize(poolStream_);
+    if (arrived != cudaSuccess) cudaFreeAsync(*data, poolStream_);
+    return arrived;
+  };
+  const cudaError_t error = attempt();
+  if (error != cudaErrorMemoryAllocation || pool_ == nullptr) return error;
+  // Tensors that were given back may not have arrived there yet.
+  cudaGetLastError();
+  const cudaError_t settled = cudaStreamSynchronize(poolStream_);
+  if (settled != cudaSuccess) return settled;
+  cudaMemPoolTrimTo(pool_, 0);
+  return attempt();
 }
 
 Result<DeviceMemory> Device::allocate(MemoryKind kind, size_t bytes, const std::string& purpose) {
@@ -70,7 +113,8 @@ Result<DeviceMemory> Device::allocate(MemoryKind kind, size_t bytes, const std::
   }
   CurrentDevice current(index());
   void* data = nullptr;
-  const cudaError_t error = cudaMalloc(&data, bytes);
+  const bool pooled = kind == MemoryKind::kTensors && pool_ != nullptr;
+  const cudaError_t error = obtain(bytes, pooled, &data);
   if (error != cudaSuccess) {
     release(kind, bytes);
     return note(
@@ -80,6 +124,7 @@ Result<DeviceMemory> Device::allocate(MemoryKind kind, size_t bytes, const std::
   memory.data_ = static_cast<std::byte*>(data);
   memory.bytes_ = bytes;
   memory.kind_ = kind;
+  memory.pooled_ = pooled;
   return memory;
 }
 
@@ -96,7 +141,15 @@ MemoryUse Device::memory() const {
   use.tensors = used_[size_t(MemoryKind::kTensors)];
   use.staging = used_[size_t(MemoryKind::kStaging)];
   use.limit = limit_;
+  use.process = process_.bytes;
+  use.processReason = process_.reason;
   return use;
+}
+
+void Device::countProcess() {
+  ProcessMemory process = processMemory(info_.uuid);
+  std::lock_guard lock(memoryMutex_);
+  process_ = std::move(process);
 }
 
 Status Device::settleCopy() {

@@ -11,6 +11,7 @@
 #include "core/backend.h"
 #include "cuda/backend.h"
 #include "cuda/completion.h"
+#include "cuda/nvml.h"
 #include "cuda/owners.h"
 
 namespace resnet::cuda {
@@ -47,6 +48,7 @@ class DeviceMemory {
   std::shared_ptr<Device> device_;
   std::byte* data_ = nullptr;
   size_t bytes_ = 0;
+  bool pooled_ = false;
   MemoryKind kind_ = MemoryKind::kTensors;
 };
 
@@ -64,6 +66,8 @@ class Device : public std::enable_shared_from_this<Device> {
   // kOutOfMemory above the cap or when the device has no more. `purpose`: "the activations".
   Result<DeviceMemory> allocate(MemoryKind kind, size_t bytes, const std::string& purpose);
   MemoryUse memory() const;
+  // Asks the driver what this process has here, for memory() to tell.
+  void countProcess();
 
   // Block; not for the JavaScript thread.
   Status upload(void* to, const void* from, size_t bytes);
@@ -79,6 +83,8 @@ class Device : public std::enable_shared_from_this<Device> {
   friend class DeviceMemory;
   explicit Device(const DeviceInfo& info, size_t memoryLimit);
   Status start();
+  Status makePool();
+  cudaError_t obtain(size_t bytes, bool pooled, void** data);
   Status settleCopy();
   void release(MemoryKind kind, size_t bytes);
 
@@ -87,6 +93,12 @@ class Device : public std::enable_shared_from_this<Device> {
   std::string identity_, capability_;
   mutable std::mutex memoryMutex_;
   std::array<size_t, 4> used_{};  // by kind
+  ProcessMemory process_;
+
+  // Of tensors, which come and go while others run: freeing them waits for nothing. What is freed goes back to
+  // the device, so that the pool holds no more than is counted. Null where the device has no pools.
+  MemoryPool pool_;
+  Stream poolStream_;
 
   std::mutex copyMutex_;  // one blocking copy at a time
   Stream copyStream_;

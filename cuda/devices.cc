@@ -6,8 +6,10 @@
 #include <cstdio>
 #include <cstring>
 
+#include "cuda/ceilings.h"
 #include "cuda/cudnn/library.h"
 #include "cuda/error.h"
+#include "cuda/nvml.h"
 
 namespace resnet::cuda {
 namespace {
@@ -60,6 +62,8 @@ Result<DeviceInfo> describe(int index) {
   info.multiprocessors = properties.multiProcessorCount;
   info.memoryBytes = properties.totalGlobalMem;
   info.mig = info.name.find(" MIG ") != std::string::npos;
+  info.ceilings = theoreticalCeilings(index, properties.major * 10 + properties.minor);
+  readMeasuredCeilings(info.name, info.ceilings);
   return info;
 }
 
@@ -74,6 +78,7 @@ void readFreeMemory(std::vector<DeviceInfo>& devices) {
   }
   for (DeviceInfo& device : devices) {
     if (device.index == current) device.freeBytes = free;
+    device.processBytes = processMemory(device.uuid).bytes;
   }
 }
 
@@ -90,6 +95,9 @@ std::string unsupportedReason(const DeviceInfo& device) {
 Probe probe() {
   Probe found;
   found.runtime = cudaVersionText(CUDART_VERSION);
+  const NvmlLibrary nvml = openNvml();
+  found.nvml = nvml.version;
+  found.nvmlReason = nvml.reason;
   int driver = 0;
   if (cudaDriverGetVersion(&driver) != cudaSuccess) driver = 0;
   if (driver != 0) found.driver = "CUDA " + cudaVersionText(driver);

@@ -1,5 +1,6 @@
 #include "cuda/lane.h"
 
+#include <algorithm>
 #include <cstring>
 #include <system_error>
 
@@ -24,12 +25,29 @@ size_t stagingBytes(const std::vector<Border>& borders, int maxBatch) {
   return bytes;
 }
 
-// Images first to first + images of a value.
-View imagesOf(View value, std::byte* arena, size_t offset, int first, int images) {
+// Some consecutive images of a batch, all in one track.
+struct Range {
+  int first = 0, images = 0;  // in the track
+  int before = 0;             // of those visited, in other tracks
+};
+
+View imagesOf(View value, std::byte* arena, size_t offset, const Range& range) {
   const size_t imageBytes = size_t(value.h) * value.w * value.pitch * dtypeBytes(value.dtype);
-  value.data = arena + offset + size_t(first) * imageBytes;
-  value.n = images;
+  value.data = arena + offset + size_t(range.first) * imageBytes;
+  value.n = range.images;
   return value;
+}
+
+// Calls visit(track, range) for the images first to first + images of a batch.
+template <typename Visit>
+Status visitTracks(const Schedule& schedule, int first, int images, const Visit& visit) {
+  for (int before = 0; before < images;) {
+    const int at = first + before, inTrack = at % schedule.images;
+    const int count = std::min(images - before, schedule.images - inTrack);
+    RESNET_RETURN_IF_ERROR(visit(at / schedule.images, Range{inTrack, count, before}));
+    before += count;
+  }
+  return Status::okay();
 }
 
 // Calls visit(firstImage, images, piece) for every piece on the device, and once for every run of
@@ -85,10 +103,12 @@ CudaLane::~CudaLane() {
   }
   // Handles and memory are freed with their device current.
   CurrentDevice current(device_.index());
-  if (compute_ != nullptr) cudaStreamSynchronize(compute_);  // after a start that failed
+  settleCompute();  // after a start that failed
   slots_.clear();
+  pictures_.reset();
   graph_ = {};
   arena_ = {};
+  second_ = {};
   upload_ = {};
   compute_ = {};
   download_ = {};
@@ -97,16 +117,23 @@ CudaLane::~CudaLane() {
 Status CudaLane::start() {
   RESNET_RETURN_IF_ERROR(device_.usable());
   CurrentDevice current(device_.index());
-  auto arena = device_.allocate(MemoryKind::kArenas, program_->arenaBytes_, "the activations");
+  auto arena =
+      device_.allocate(MemoryKind::kArenas, program_->schedule_.arenaBytes(), "the activations");
   if (!arena.ok()) return arena.takeStatus();
   arena_ = arena.take();
   // Padded channels are zero from the beginning, and images that no submission fills are numbers.
   RESNET_RETURN_IF_ERROR(device_.clear(arena_.data(), arena_.bytes()));
   for (Stream* stream : {&upload_, &compute_, &download_}) RESNET_RETURN_IF_ERROR(make(*stream));
+  if (program_->schedule_.tracks == 2) RESNET_RETURN_IF_ERROR(second_.make());
+
+  for (const InputBorder& border : program_->schedule_.inputs) {
+    if (!border.resize || pictures_) continue;
+    RESNET_RETURN_IF_ERROR(pictures_.emplace(device_).start());
+  }
 
   const int maxBatch = program_->options_.maxBatch;
-  const size_t slotBytes =
-      stagingBytes(program_->inputs_, maxBatch) + stagingBytes(program_->outputs_, maxBatch);
+  const size_t slotBytes = stagingBytes(program_->schedule_.inputs, maxBatch) +
+                           stagingBytes(program_->schedule_.outputs, maxBatch);
   for (size_t i = 0; i < (slotBytes > kLargeSlotBytes ? 1 : kSlots); ++i) {
     slots_.push_back(std::make_unique<Slot>());
     RESNET_RETURN_IF_ERROR(makeSlot(*slots_.back()));
@@ -135,20 +162,21 @@ Status CudaLane::makeSlot(Slot& slot) {
     return Status::okay();
   };
   const int maxBatch = program_->options_.maxBatch;
-  RESNET_RETURN_IF_ERROR(
-      allocate(stagingBytes(program_->inputs_, maxBatch), slot.hostInput, slot.deviceInput));
-  return allocate(stagingBytes(program_->outputs_, maxBatch), slot.hostOutput, slot.deviceOutput);
+  RESNET_RETURN_IF_ERROR(allocate(stagingBytes(program_->schedule_.inputs, maxBatch),
+                                  slot.hostInput, slot.deviceInput));
+  return allocate(stagingBytes(program_->schedule_.outputs, maxBatch), slot.hostOutput,
+                  slot.deviceOutput);
 }
 
 // Runs the body once, so that every kernel is loaded and its failure is met here, and then captures
 // it. What cannot be captured is launched kernel by kernel, and explain() says so.
 Status CudaLane::capture() {
-  RESNET_RETURN_IF_ERROR(program_->enqueueBody(arena_.data(), compute_, nullptr));
+  RESNET_RETURN_IF_ERROR(program_->enqueueBody(arena_.data(), streams(), nullptr));
   RESNET_RETURN_IF_CUDA(cudaStreamSynchronize(compute_), "running the network for the first time");
 
   RESNET_RETURN_IF_CUDA(cudaStreamBeginCapture(compute_, cudaStreamCaptureModeThreadLocal),
                         "capturing a CUDA graph");
-  Status body = program_->enqueueBody(arena_.data(), compute_, nullptr);
+  Status body = program_->enqueueBody(arena_.data(), streams(), nullptr);
   Graph graph;
   Status ended =
       checkCuda(cudaStreamEndCapture(compute_, graph.address()), "capturing a CUDA graph");
@@ -160,6 +188,11 @@ Status CudaLane::capture() {
   if (ended.code == Code::kDeviceLost || ended.code == Code::kOutOfMemory) return ended;
   program_->refuseGraph(ended.message);
   return Status::okay();
+}
+
+void CudaLane::settleCompute() {
+  if (compute_ != nullptr) cudaStreamSynchronize(compute_);
+  if (second_.stream != nullptr) cudaStreamSynchronize(second_.stream);
 }
 
 void CudaLane::submit(Submission submission, std::shared_ptr<const Control> control,
@@ -198,7 +231,7 @@ void CudaLane::run(Slot& slot) {
   }
   // What was enqueued before the failure still uses the caller's memory and the slot's.
   cudaStreamSynchronize(upload_);
-  cudaStreamSynchronize(compute_);
+  settleCompute();
   const cudaError_t state = cudaStreamSynchronize(download_);
   if (isSticky(state)) slot.status = cudaFailure(state, slot.status.message).at(slot.status.step);
   device_.completions().post(&slot);
@@ -214,14 +247,14 @@ Status CudaLane::enqueue(Slot& slot) {
   if (graph_ != nullptr) {
     RESNET_RETURN_IF_CUDA(cudaGraphLaunch(graph_, compute_), "launching a CUDA graph");
   } else {
-    RESNET_RETURN_IF_ERROR(program_->enqueueBody(arena_.data(), compute_, control));
+    RESNET_RETURN_IF_ERROR(program_->enqueueBody(arena_.data(), streams(), control));
   }
   return enqueueOutputs(slot);
 }
 
 Status CudaLane::enqueueInputs(Slot& slot) {
   size_t staged = 0;
-  for (const InputBorder& border : program_->inputs_) {
+  for (const InputBorder& border : program_->schedule_.inputs) {
     Status status = enqueueInput(slot, border, staged);
     if (!status.ok()) return std::move(status).at(*border.step);
   }
@@ -230,6 +263,19 @@ Status CudaLane::enqueueInputs(Slot& slot) {
 
 Status CudaLane::enqueueInput(Slot& slot, const InputBorder& border, size_t& staged) {
   const std::vector<InputPiece>& pieces = slot.work.submission.inputs[size_t(border.index)];
+  if (border.resize) {
+    const auto viewOf = [&](int image) {
+      View view;
+      const auto place = [&](int track, const Range& range) {
+        view = imagesOf(border.value, trackArena(track), border.offset, range);
+        return Status::okay();
+      };
+      // It fails as `place` does: never.
+      static_cast<void>(visitTracks(program_->schedule_, image, 1, place));
+      return view;
+    };
+    return pictures_->enqueue(border, pieces, viewOf, {upload_, compute_});
+  }
   const size_t begin = staged = aligned(staged);
   for (const InputPiece& piece : pieces) {
     if (piece.onDevice) continue;
@@ -252,16 +298,21 @@ Status CudaLane::enqueueInput(Slot& slot, const InputBorder& border, size_t& sta
     arguments.nhwc = border.nhwc;
     arguments.mean = border.mean;
     arguments.std = border.std;
-    arguments.to = imagesOf(border.value, arena_.data(), border.offset, first, images);
-    arguments.source = piece != nullptr ? piece->data : slot.deviceInput.data() + at;
+    arguments.order = program_->schedule_.orderOf(border.order);
+    const auto* source = piece != nullptr ? static_cast<const std::byte*>(piece->data)
+                                          : slot.deviceInput.data() + at;
     if (piece == nullptr) at += size_t(images) * border.imageBytes;
-    return checkCuda(input(arguments, compute_), "reading images");
+    return visitTracks(program_->schedule_, first, images, [&](int track, const Range& range) {
+      arguments.to = imagesOf(border.value, trackArena(track), border.offset, range);
+      arguments.source = source + size_t(range.before) * border.imageBytes;
+      return checkCuda(input(arguments, compute_), "reading images");
+    });
   });
 }
 
 Status CudaLane::enqueueOutputs(Slot& slot) {
   size_t staged = 0;
-  for (const OutputBorder& border : program_->outputs_) {
+  for (const OutputBorder& border : program_->schedule_.outputs) {
     Status status = enqueueOutput(slot, border, staged);
     if (!status.ok()) return std::move(status).at(*border.step);
   }
@@ -281,17 +332,22 @@ Status CudaLane::enqueueOutput(Slot& slot, const OutputBorder& border, size_t& s
       [&](int first, int images, const OutputPiece* piece) {
         OutputArguments arguments;
         arguments.nhwc = border.nhwc;
-        arguments.from = imagesOf(border.value, arena_.data(), border.offset, first, images);
-        arguments.destination = piece != nullptr ? piece->data : slot.deviceOutput.data() + staged;
+        arguments.order = program_->schedule_.orderOf(border.order);
+        auto* const destination = piece != nullptr ? static_cast<std::byte*>(piece->data)
+                                                   : slot.deviceOutput.data() + staged;
         if (piece == nullptr) staged += size_t(images) * border.imageBytes;
-        return checkCuda(output(arguments, compute_), "writing results");
+        return visitTracks(program_->schedule_, first, images, [&](int track, const Range& range) {
+          arguments.from = imagesOf(border.value, trackArena(track), border.offset, range);
+          arguments.destination = destination + size_t(range.before) * border.imageBytes;
+          return checkCuda(output(arguments, compute_), "writing results");
+        });
       });
 }
 
 // From the page-locked buffer to the callers' memory, in the order in which enqueueOutput staged it.
 void CudaLane::deliver(Slot& slot) const {
   size_t staged = 0;
-  for (const OutputBorder& border : program_->outputs_) {
+  for (const OutputBorder& border : program_->schedule_.outputs) {
     staged = aligned(staged);
     for (const OutputPiece& piece : slot.work.submission.outputs[size_t(border.index)]) {
       if (piece.onDevice || piece.images == 0) continue;

@@ -1,4 +1,4 @@
-// One queue of work on a program: an arena, three streams, and slots of staging memory, so that one
+// One queue of work on a program: an arena, three streams (a fourth for a second track), and slots of staging memory, so that one
 // batch computes while the next is uploaded and the last downloaded. A thread of the lane copies
 // callers' memory and enqueues; the backend's completion thread copies results out and calls done.
 #pragma once
@@ -7,9 +7,11 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <vector>
 
+#include "cuda/pictures.h"
 #include "cuda/program.h"
 
 namespace resnet::cuda {
@@ -55,6 +57,11 @@ class CudaLane final : public Lane {
     bool busy = false;  // guarded by the lane's mutex
   };
 
+  TrackStreams streams() const { return second_.beside(compute_); }
+  std::byte* trackArena(int track) const {
+    return arena_.data() + size_t(track) * program_->schedule_.trackBytes;
+  }
+  void settleCompute();
   Status makeSlot(Slot& slot);
   Status capture();
   void loop();
@@ -71,7 +78,9 @@ class CudaLane final : public Lane {
   Device& device_;
   DeviceMemory arena_;
   Stream upload_, compute_, download_;
+  SecondTrack second_;  // unmade with one track
   GraphExecutable graph_;
+  std::optional<Pictures> pictures_;  // where an input takes them
   std::vector<std::unique_ptr<Slot>> slots_;
 
   std::mutex mutex_;  // guards the rest

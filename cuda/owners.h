@@ -31,6 +31,7 @@ class Owner {
 
 using Stream = Owner<cudaStream_t, cudaStreamDestroy>;
 using Event = Owner<cudaEvent_t, cudaEventDestroy>;
+using MemoryPool = Owner<cudaMemPool_t, cudaMemPoolDestroy>;
 using Graph = Owner<cudaGraph_t, cudaGraphDestroy>;
 using GraphExecutable = Owner<cudaGraphExec_t, cudaGraphExecDestroy>;
 

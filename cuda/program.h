@@ -1,7 +1,6 @@
 // A compiled plan on one device: operations in step order over an arena. Immutable; lanes share it.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -10,41 +9,9 @@
 #include "core/backend.h"
 #include "cuda/cudnn/convolution.h"
 #include "cuda/device.h"
-#include "cuda/value.h"
+#include "cuda/schedule.h"
 
 namespace resnet::cuda {
-
-// Work enqueued for a whole bucket of images: one step or a part of it. Allocates nothing.
-struct Operation {
-  const std::string* step = nullptr;  // of the program's plan
-  std::function<Status(std::byte* arena, cudaStream_t stream)> enqueue;
-};
-
-// A border of the plan: values that meet callers' memory piece by piece, outside the captured graph,
-// so that a piece on the device is used where it lies.
-struct InputBorder {
-  const std::string* step = nullptr;
-  int index = 0;  // in the submission
-  DType type = DType::kFloat32;
-  bool nhwc = false;
-  const float *mean = nullptr, *std = nullptr;  // device memory
-  View value;                                   // of one image; data is an offset into the arena
-  size_t offset = 0, imageBytes = 0;            // of the value in the arena; of the caller's image
-};
-struct OutputBorder {
-  const std::string* step = nullptr;
-  int index = 0;
-  bool nhwc = false;
-  View value;
-  size_t offset = 0, imageBytes = 0;
-};
-
-// How a step runs, for explain().
-struct Choice {
-  std::string implementation;
-  std::vector<std::string> refused;
-  double milliseconds = 0;  // of the race, a whole bucket; 0: unmeasured
-};
 
 class CudaProgram final : public Program, public std::enable_shared_from_this<CudaProgram> {
  public:
@@ -56,7 +23,7 @@ class CudaProgram final : public Program, public std::enable_shared_from_this<Cu
 
   Result<std::unique_ptr<Lane>> createLane() const override;
   std::vector<ExplainRow> explain() const override;
-  size_t arenaBytes() const override { return arenaBytes_; }
+  size_t arenaBytes() const override { return schedule_.arenaBytes(); }
   size_t weightBytes() const override { return weightBytes_; }
   int threads() const override { return 1; }
   const char* isa() const override { return device_->capability(); }
@@ -64,19 +31,21 @@ class CudaProgram final : public Program, public std::enable_shared_from_this<Cu
  private:
   friend class Compiler;
   friend class CudaLane;
+  friend class Scheduler;
 
-  // Everything between the borders. Polls `control` between operations; null: never stops.
-  Status enqueueBody(std::byte* arena, cudaStream_t stream, const Control* control) const;
+  // Everything between the borders, as Schedule::enqueue().
+  Status enqueueBody(std::byte* arena, const TrackStreams& on, const Control* control) const;
+  ExplainRow explainSchedule() const;
   void refuseGraph(const std::string& reason) const;
 
   const std::shared_ptr<Device> device_;
   const Plan plan_;
   const CompileOptions options_;
-  std::vector<InputBorder> inputs_;
-  std::vector<OutputBorder> outputs_;
-  std::vector<Operation> operations_;
-  std::vector<Choice> choices_;  // by step
-  size_t arenaBytes_ = 0, weightBytes_ = 0;
+  Schedule schedule_;
+  std::vector<std::string>
+      scheduleRefused_;              // other ways to run a batch, with their times or reasons
+  double scheduleMilliseconds_ = 0;  // of a batch between the borders; 0: unmeasured
+  size_t weightBytes_ = 0;
 
   std::vector<std::shared_ptr<const PackedBuffer>> weights_;  // keeps them alive
   // Engines are used with one handle: one lane enqueues at a time.

@@ -1,6 +1,6 @@
 import { homedir } from 'node:os'
 import path from 'node:path'
-import type { Binding, CompileCall, DeviceInfo, Plugin } from '../binding.js'
+import type { Binding, CompileCall, DeviceCeilings, DeviceInfo, Plugin } from '../binding.js'
 import { ResNetError, unsupported } from './errors.js'
 import { type CudaName, cudaDevice, cudaDevices, type Lease, leaseDevice } from './native/devices.js'
 
@@ -20,6 +20,8 @@ export interface DeviceExplanation {
   threads: number
   /** 'options', or how the number came about: 'affinity 2, cgroup quota 1.5'. */
   threadsFrom: string
+  /** Of a GPU: what `explain` takes shares of the roofline against, and where the figures come from. */
+  ceilings?: DeviceCeilings
   /** Every device looked at, the chosen one among them. */
   considered: { device: string; chosen: boolean; reason: string }[]
 }
@@ -31,6 +33,8 @@ export interface CudaOptions {
   deterministic: boolean
   autotune: 'off' | 'quick' | 'full'
   graphs: boolean
+  tracks: 1 | 2 | 'auto'
+  tileOrder: 'auto' | 'forward' | 'alternate'
   engineCache: string | false | undefined
 }
 
@@ -47,7 +51,14 @@ export interface ChosenDevice {
   lease?: Lease
   compileOptions: Pick<
     CompileCall,
-    'device' | 'deterministic' | 'autotune' | 'graphs' | 'workspaceLimit' | 'engineCache'
+    | 'device'
+    | 'deterministic'
+    | 'autotune'
+    | 'graphs'
+    | 'tracks'
+    | 'tileOrder'
+    | 'workspaceLimit'
+    | 'engineCache'
   >
 }
 
@@ -90,6 +101,7 @@ async function openCuda(
   why: string,
 ): Promise<ChosenDevice> {
   const { dtype = 'float16', memoryLimit, deterministic, autotune, graphs, workspaceLimit } = choice
+  const { tileOrder } = choice
   if (dtype === 'int8') {
     throw unsupported(`dtype: expected 'float16', 'bfloat16' or 'float32' on CUDA, received 'int8'`)
   }
@@ -102,6 +114,7 @@ async function openCuda(
     isa: `sm_${info.capability.replace('.', '')}`,
     threads: 0,
     threadsFrom: 'the GPU has its own',
+    ceilings: info.ceilings,
     considered: [{ device: lease.name, chosen: true, reason: `${why}; ${info.name}, ${memory}` }],
   }
   const engineCache =
@@ -111,6 +124,8 @@ async function openCuda(
     deterministic,
     autotune,
     graphs,
+    tracks: `${choice.tracks}` as const,
+    tileOrder,
     workspaceLimit,
     ...engineCache,
   }

@@ -16,6 +16,10 @@ export interface TensorCallOptions extends CallOptions {
   /** 'device' leaves the result in the memory of the model's device. Default 'host'. */
   output?: 'host' | 'device'
 }
+/** The same where the result is in the host's memory. */
+export interface HostCallOptions extends TensorCallOptions {
+  output?: 'host'
+}
 export interface ClassifyOptions extends CallOptions {
   /** How many classes to name, at most as many as there are. Default 5. */
   topK?: number
@@ -83,12 +87,28 @@ export interface ModelOptions {
   autotune?: 'off' | 'quick' | 'full'
   /** CUDA: launch a batch as one captured graph. Default true. */
   graphs?: boolean
+  /**
+   * CUDA: run a batch whole, or as two halves side by side, one of them half a network ahead. Default 'auto': with
+   * `autotune`, batches of 64 images and more are timed both ways; all else runs whole.
+   */
+  tracks?: 1 | 2 | 'auto'
+  /**
+   * CUDA: the order in which our own kernels take the images of a batch: all forward, or each against what it reads.
+   * Default 'auto': timed both ways with `autotune`, otherwise forward. Results are the same bits.
+   */
+  tileOrder?: 'auto' | 'forward' | 'alternate'
   /** CUDA: folder that keeps compiled engines; false: none. Default resnet/engines in the user's cache folder. */
   engineCache?: string | false
   /** One name per class. */
   labels?: readonly string[]
   /** Fields that replace those of the checkpoint's preset. */
   preprocess?: Partial<Omit<Preprocessing, 'source'>>
+  /**
+   * Where images are resized and cropped, once they are decoded: 'host' (default), or the model's 'device', which gives the
+   * same levels. Worth it where the host's processor is what limits; decoded images are uploaded whole, as far as the crop
+   * needs them. A model on the CPU does the same either way.
+   */
+  preprocessOn?: 'host' | 'device'
   /** Turn images as their EXIF orientation says. Default false, as PIL and torchvision. */
   autoOrient?: boolean
   /**
@@ -150,12 +170,15 @@ export const modelTable = {
   deterministic: option.defaulting(option.boolean, false),
   autotune: option.defaulting(option.oneOf('off', 'quick', 'full'), 'quick' as const),
   graphs: option.defaulting(option.boolean, true),
+  tracks: option.defaulting(option.oneOf<1 | 2 | 'auto'>(1, 2, 'auto'), 'auto' as const),
+  tileOrder: option.defaulting(option.oneOf('auto', 'forward', 'alternate'), 'auto' as const),
   engineCache: option.value<string | false>(
     'the path of a folder, or false',
     (value) => value === false || (typeof value === 'string' && value !== ''),
   ),
   labels: option.list(text, 1, 1_000_000),
   preprocess: option.value<NonNullable<ModelOptions['preprocess']>>('an object', isObject),
+  preprocessOn: option.defaulting(option.oneOf('host', 'device'), 'host' as const),
   autoOrient: option.defaulting(option.boolean, false),
   jpegScaling: option.defaulting(option.boolean, false),
   imageLimits: limits,

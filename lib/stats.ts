@@ -1,6 +1,5 @@
 import type { Outcome, Percentiles } from './batching/recorder.js'
-import type { Engine } from './engine.js'
-import type { ProgramMemory } from './programs.js'
+import type { Engine, ModelMemory } from './engine.js'
 
 /** What a model is doing, and has done since it was loaded. */
 export interface ModelStats {
@@ -26,8 +25,8 @@ export interface ModelStats {
    * compute: the run of a batch; call: from the call to its result, of completed calls.
    */
   latencyMs: Record<'queue' | 'decode' | 'compute' | 'call', Percentiles>
-  /** Compiled programs, their packed weights and the memory that lanes work in. */
-  memory: ProgramMemory
+  /** Compiled programs, their packed weights and the memory that lanes work in; on a GPU what is in use there. */
+  memory: ModelMemory
 }
 
 export function statsOf(engine: Engine, { device, dtype }: { device: string; dtype: string }): ModelStats {

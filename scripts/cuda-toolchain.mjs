@@ -172,6 +172,19 @@ function pip(folder) {
   )
 }
 
+/** Why pip failed. Where it could not connect its last line says that no version was found; what it warned of says why. */
+function pipReason(said) {
+  const last =
+    said
+      .trim()
+      .split('\n')
+      .at(-1)
+      ?.replace(/^ERROR: /, '') || 'no message'
+  const broken = /after connection broken by '(.*)': \S+$/m.exec(said)?.[1]
+  const cause = broken?.replace(/^.*> ?[:,] ?|^\w+\(|['")]+$/g, '')
+  return cause ? `${last} (the package index did not answer: ${cause})` : last
+}
+
 /** Puts the wheels into `folder`, whole or not at all: two processes may do it at once. */
 function fetch(wanted, folder) {
   let staging
@@ -197,12 +210,8 @@ function fetch(wanted, folder) {
       ['-m', 'pip', 'install', ...quiet, ...pinned, '--target', target, ...wheelTags],
       { encoding: 'utf8' },
     )
-    if (child.status !== 0) {
-      const lines = `${child.stderr}`.trim().split('\n')
-      throw new ToolchainUnavailable(
-        `pip could not fetch it: ${lines.at(-1)?.replace(/^ERROR: /, '') ?? 'no message'}`,
-      )
-    }
+    if (child.status !== 0)
+      throw new ToolchainUnavailable(`pip could not fetch it: ${pipReason(`${child.stderr}`)}`)
     link(target)
     try {
       renameSync(target, folder)

@@ -1,11 +1,12 @@
 // `npm run sanitize`: the native tests and fuzzers under AddressSanitizer with UBSan (build-asan) and ThreadSanitizer
-// (build-tsan). First it shows that each sanitizer is on: a program that commits the fault on purpose must die of it.
+// (build-tsan), and under the former the CUDA backend on its simulated device, where its toolchain can be had. First it shows that each sanitizer is on: a program that commits the fault on purpose must die of it.
 // Arguments: names of sanitizers ('address', 'thread') to run only those; --runs N sets the fuzzers' mutants.
 import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
+import { cmakeCacheFile, cudaToolchain, ToolchainUnavailable, writeCMakeCache } from './cuda-toolchain.mjs'
 import { fail, must, root } from './setup.mjs'
 import { ensureToolchain } from './toolchain.mjs'
 
@@ -16,6 +17,19 @@ const passes = [
     dir: 'build-asan',
     controls: { address: 'AddressSanitizer', undefined: 'runtime error' },
     fuzz: true,
+    // Tests of test/cuda and the names of their cases: each kind of work once, whole networks at the size that takes seconds.
+    cuda: {
+      backend_test: [],
+      failures_test: [],
+      networks_test: [
+        'resnet18 in float16',
+        'pixels in',
+        'lanes side by side',
+        'cancelled',
+        'little memory',
+        'lost',
+      ],
+    },
   },
   {
     name: 'thread',
@@ -52,7 +66,23 @@ const namesIn = (folder, ending) =>
     .map((file) => file.slice(0, -'.cc'.length))
     .sort()
 
-function build({ name, flags, dir }) {
+/** CMake's arguments for the CUDA backend on its simulated device; none, and a skip by name, without the toolchain. */
+function simulatedCuda({ name, cuda }) {
+  const without = ['-DRESNET_CUDA_SIMULATED=OFF']
+  if (cuda === undefined) return without
+  try {
+    writeCMakeCache(cudaToolchain({ log: () => {} }))
+    return ['-C', cmakeCacheFile, '-DRESNET_CUDA_SIMULATED=ON']
+  } catch (error) {
+    if (!(error instanceof ToolchainUnavailable)) throw error
+    total.skipped.push(`the CUDA backend [${name}]: its toolchain cannot be had: ${error.message}`)
+    return without
+  }
+}
+
+/** Builds what the pass runs. Answers whether the simulated device is in it. */
+function build(pass) {
+  const { name, flags, dir, fuzz, cuda } = pass
   const folder = path.join(root, dir)
   const cache = path.join(folder, 'CMakeCache.txt')
   // A cache of another checkout (a copied folder) would build that one's sources.
@@ -61,18 +91,28 @@ function build({ name, flags, dir }) {
   }
   console.log(`\n${name}: building in ${dir} with -fsanitize=${flags} …`)
   // Debug keeps the asserts; the sanitizer's own flags come after it and raise the optimisation.
+  const simulated = simulatedCuda(pass)
   const options = ['-DRESNET_TESTS=ON', `-DRESNET_SANITIZE=${flags}`, '-DCMAKE_BUILD_TYPE=Debug']
-  must('Configuring', 'cmake', ['-S', root, '-B', folder, ...options], { quiet: true })
-  must('Building', 'cmake', ['--build', folder, '--parallel', String(availableParallelism())], {
-    quiet: true,
-  })
+  must('Configuring', 'cmake', [...simulated, ...options, '-S', root, '-B', folder], { quiet: true })
+  const withCuda = simulated.includes('-DRESNET_CUDA_SIMULATED=ON')
+  const targets = [
+    'sanitizer_control',
+    ...namesIn(nativeTests, '_test'),
+    ...(fuzz ? namesIn(path.join(nativeTests, 'fuzz'), '_fuzz') : []),
+    ...(withCuda ? Object.keys(cuda) : []),
+  ].flatMap((target) => ['--target', target])
+  const parallel = ['--parallel', String(availableParallelism())]
+  must('Building', 'cmake', ['--build', folder, ...parallel, ...targets], { quiet: true })
+  return withCuda
 }
 
-function start(dir, program, args) {
+function start(dir, program, args, folder = 'native') {
   const started = performance.now()
-  const child = spawnSync(path.join(root, dir, 'test', 'native', program), args, {
+  const programs = path.join(root, dir, 'test', folder)
+  const child = spawnSync(path.join(programs, program), args, {
     cwd: root,
-    env: { ...process.env, ...environment },
+    // A sanitizer opens libraries in a program's stead, and looks beside itself: the simulated cuDNN must be found by its name.
+    env: { ...process.env, ...environment, LD_LIBRARY_PATH: programs },
     encoding: 'utf8',
     maxBuffer: 64 << 20,
   })
@@ -82,8 +122,8 @@ function start(dir, program, args) {
 }
 
 /** Counts one program; shows its output when it failed. */
-function runProgram(pass, program, args) {
-  const { status, signal, output, seconds } = start(pass.dir, program, args)
+function runProgram(pass, program, args, folder) {
+  const { status, signal, output, seconds } = start(pass.dir, program, args, folder)
   const [, passed, failed] = /^(\d+) passed, (\d+) failed/m.exec(output) ?? [undefined, 0, 1]
   const good = status === 0
   total.passed += Number(passed)
@@ -115,10 +155,12 @@ for (const pass of passes) {
     total.skipped.push(`${pass.name}: not asked for`)
     continue
   }
-  build(pass)
+  const withCuda = build(pass)
   runControls(pass)
   for (const program of namesIn(nativeTests, '_test'))
     runProgram(pass, program, pass.filters?.[program] ?? [])
+  if (withCuda)
+    for (const [program, cases] of Object.entries(pass.cuda)) runProgram(pass, program, cases, 'cuda')
   if (!pass.fuzz) continue
   for (const program of namesIn(path.join(nativeTests, 'fuzz'), '_fuzz'))
     runProgram(pass, program, ['--runs', values.runs])

@@ -340,15 +340,16 @@ describe('doctor', () => {
     expect(stdout).toMatch(/CUDA +yes, backend 0\.0\.0-test\n/)
     expect(stdout).toMatch(/driver +1\.0; runtime 2\.0\n/)
     expect(stdout).toMatch(/cuDNN +3\.0, \/test\/libcudnn\.so\n/)
+    expect(stdout).toMatch(/NVML +4\.0\n/)
     expect(stdout).toMatch(
-      /cuda:1 +Test device, compute capability 9\.0, 4 SMs, 1\.0 GiB, 0\.5 GiB free, a MIG slice\n/,
+      /cuda:1 +Test device, compute capability 9\.0, 4 SMs, 1\.0 GiB, 0\.5 GiB free, 3 MiB of this process, a MIG slice\n/,
     )
     expect(stdout.match(/self-test +passed: 10 of 10/g)).toHaveLength(2)
   })
 
   it.each([
     ['the reason that the backend gives', cpuPlugin, 'cuDNN 9.1.0 found, expected 9.10 or newer'],
-    ['a backend of another version', plugin('resnet_foreign_plugin_1'), 'it speaks version 43 of the plugin'],
+    ['a backend of another version', plugin('resnet_foreign_plugin_1'), 'it speaks version 44 of the plugin'],
     ['a library that is none', plugin('resnet_foreign_plugin_4'), 'it is no plugin of resnet'],
     ['a file that is not there', '/nonexistent/plugin.so', 'No such file'],
   ])('says why CUDA cannot be used: %s', (_, file, reason) => {

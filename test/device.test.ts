@@ -3,7 +3,7 @@
 import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import type { ModelOptions } from '../lib/index.js'
+import type { AnyTensor, ModelOptions } from '../lib/index.js'
 import { ResNet, Tensor } from '../lib/index.js'
 import { addon } from '../lib/native/call.js'
 import { cudaBackend, placesFor, whyNone } from '../lib/native/plugin.js'
@@ -38,7 +38,7 @@ async function withModel<T>(options: ModelOptions, body: (model: ResNet) => Prom
     await model.dispose()
   }
 }
-const logitsOn = (options: ModelOptions, input = x) =>
+const logitsOn = (options: ModelOptions, input: AnyTensor = x) =>
   withModel(options, async (model) => [...(await model.forward(input)).data])
 
 describe('choosing', () => {
@@ -52,6 +52,17 @@ describe('choosing', () => {
       expect(model.dtype).toBe('float16')
       expect(model.explainDevice()).toMatchObject({ name: 'Test device', isa: 'sm_90', threads: 0 })
       expect((await model.forward(x)).dtype).toBe('float32')
+      expect(model.explainDevice().ceilings).toEqual({
+        bytesPerSecond: 1e12,
+        float16: 2e12,
+        bfloat16: 3e12,
+        tf32: 4e12,
+        float32: 5e12,
+        source: "a test's",
+      })
+      expect(model.stats().memory.device).toMatchObject({ process: 77, processReason: 'counted' })
+      for (const { workspaceBytes, share } of await model.explain({ height: 9, width: 7 }))
+        expect([workspaceBytes, share]).toEqual([0, 0])
     })
     await withModel({ device: 'cuda:1', dtype: 'bfloat16' }, async (model) => {
       expect([model.device, model.dtype]).toEqual(['cuda:1', 'bfloat16'])
@@ -74,7 +85,7 @@ describe('choosing', () => {
       expect([model.device, model.dtype]).toEqual(['cpu', 'float32'])
       const [cuda, cpu] = model.explainDevice().considered
       expect(cuda).toMatchObject({ device: 'cuda', chosen: false })
-      expect(cuda?.reason).toMatch(/it speaks version 43 of the plugin interface \(package 9\.9\.9\)/)
+      expect(cuda?.reason).toMatch(/it speaks version \d+ of the plugin interface \(package 9\.9\.9\)/)
       expect(cpu).toMatchObject({ device: 'cpu', chosen: true })
     })
   })
@@ -83,7 +94,7 @@ describe('choosing', () => {
     [
       'another version',
       built('resnet_foreign_plugin_1'),
-      /speaks version 43 .* install the plugin of the same/,
+      /speaks version \d+ .* install the plugin of the same/,
     ],
     ['a short table', built('resnet_foreign_plugin_2'), /its table has 64 bytes/],
     ['no table', built('resnet_foreign_plugin_3'), /gives no table/],
@@ -110,8 +121,15 @@ describe('choosing', () => {
     [{ device: 'cpu', memoryLimit: 1e9 }, 'ERR_RESNET_UNSUPPORTED', /memoryLimit/],
     [{ device: 'cpu', float32Precision: 'tf32' }, 'ERR_RESNET_UNSUPPORTED', /tf32/],
     [{ memoryLimit: -1 }, 'ERR_RESNET_INVALID_ARGUMENT', /memoryLimit to be an integer/],
+    [
+      { preprocessOn: 'gpu' as never },
+      'ERR_RESNET_INVALID_ARGUMENT',
+      /preprocessOn to be 'host' or 'device'/,
+    ],
     [{ autotune: 'slow' as never }, 'ERR_RESNET_INVALID_ARGUMENT', /autotune to be 'off', 'quick' or 'full'/],
     [{ graphs: 1 as never }, 'ERR_RESNET_INVALID_ARGUMENT', /graphs to be true or false/],
+    [{ tracks: 3 as never }, 'ERR_RESNET_INVALID_ARGUMENT', /tracks to be 1, 2 or 'auto'/],
+    [{ tileOrder: 'back' as never }, 'ERR_RESNET_INVALID_ARGUMENT', /tileOrder to be 'auto', 'forward' or/],
     [{ engineCache: '' }, 'ERR_RESNET_INVALID_ARGUMENT', /engineCache to be the path of a folder, or false/],
     [
       { device: 'gpu' as never },
@@ -124,6 +142,16 @@ describe('choosing', () => {
     expect(error.message).toMatch(message)
   })
 
+  test('a device that does not resize says so', async () => {
+    const error = await refusal(() =>
+      withModel({ device: 'cuda', preprocessOn: 'device' }, (model) =>
+        model.embed({ data: new Uint8Array(9 * 7 * 3), width: 7, height: 9, channels: 3 }),
+      ),
+    )
+    expect(error.code).toBe('ERR_RESNET_UNSUPPORTED')
+    expect(error.message).toMatch(/no CPU implementation takes this input step/)
+  })
+
   test('takes every option of a device', async () => {
     const options = {
       device: 'cuda',
@@ -133,6 +161,8 @@ describe('choosing', () => {
       deterministic: true,
       autotune: 'off',
       graphs: false,
+      tracks: 2,
+      tileOrder: 'alternate',
       engineCache: false,
       float32Precision: 'tf32',
       lanes: 'throughput',
@@ -208,10 +238,12 @@ describe('tensors on a device', () => {
 
   test('have no data in the host, and none after dispose', async () => {
     const there = await x.to('cuda')
-    expect((await refusal(() => there.data)).message).toMatch(
+    // As who has no types may try.
+    const untyped = (tensor: AnyTensor) => tensor as unknown as { data: unknown; devicePointer: unknown }
+    expect((await refusal(() => untyped(there).data)).message).toMatch(
       /received one on cuda:0; await tensor\.to\('cpu'\)/,
     )
-    expect((await refusal(() => x.devicePointer)).code).toBe('ERR_RESNET_UNSUPPORTED')
+    expect((await refusal(() => untyped(x).devicePointer)).code).toBe('ERR_RESNET_UNSUPPORTED')
     there.dispose()
     there.dispose()
     expect((await refusal(() => there.to('cpu'))).code).toBe('ERR_RESNET_DISPOSED')

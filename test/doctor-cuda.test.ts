@@ -81,7 +81,8 @@ function expectProblem({ text, status, json }: Said) {
   expect(text).toContain(`Something is wrong:\n  - ${json.problems[0]}\n`)
 }
 
-const noDriver = /^no NVIDIA driver found \(libcuda\.so\.1\), expected an NVIDIA driver of version 580 or newer/
+const noDriver =
+  /^no NVIDIA driver found \(libcuda\.so\.1\), expected an NVIDIA driver of version 580 or newer/
 const driverTooOld =
   /^the NVIDIA driver supports CUDA 12\.8, expected an NVIDIA driver of version 580 or newer \(CUDA 13\.0\); update/
 
@@ -103,6 +104,7 @@ withSimulated('on the simulated CUDA device, doctor', () => {
           ' {2}driver {3}CUDA 13\\.0; runtime 13\\.0',
           ` {2}cuDNN {4}9\\.24\\.0, ${path.join(built, 'libcudnn.so.9')}`,
           ' {2}cuda:0 {3}Simulated device 0, compute capability 9\\.0, 132 SMs, 8\\.0 GiB, 8\\.0 GiB free',
+          ' {2}NVML {5}13\\.580\\.0',
           ' {2}self-test passed: 10 of 10 sample digits in \\d+ ms',
           '',
           'All is well\\.\n$',
@@ -143,7 +145,9 @@ withSimulated('on the simulated CUDA device, doctor', () => {
     const missing =
       /^cuDNN 9 was not found\. Install it .*\. Tried:\n {2}libcudnn\.so\.9: cannot open shared object file/
     expectProblem(expectRefused(plugin, missing))
-    expectProblem(expectRefused({ ...plugin, RESNET_CUDNN: '/absent/libcudnn.so.9' }, /\n {2}\/absent\/libcudnn/))
+    expectProblem(
+      expectRefused({ ...plugin, RESNET_CUDNN: '/absent/libcudnn.so.9' }, /\n {2}\/absent\/libcudnn/),
+    )
     // Where it is named it is found.
     const found = doctor({ ...plugin, RESNET_SIMULATED_DRIVER: '0', RESNET_CUDNN_DIR: built })
     expect(found.text).toContain(`  cuDNN    9.24.0, ${path.join(built, 'libcudnn.so.9')}\n`)
@@ -170,7 +174,7 @@ onLinux('without the package of the CUDA backend (Linux only, on x64), doctor', 
   })
   const withoutDriver = hasDriver ? test.skip : test
 
-  withoutDriver('and without a GPU is content', () => {
+  withoutDriver('and without a driver (skipped where one is) is content', () => {
     const said = expectRefused({}, /^no NVIDIA driver on this machine .*, and no package resnet-cuda/, alone)
     expect(said).toMatchObject({ status: 0, json: { ok: true, problems: [] } })
   })
@@ -198,7 +202,7 @@ onLinux('without the package of the CUDA backend (Linux only, on x64), doctor', 
       copyFileSync(real, path.join(beside, 'libresnet_cuda.so'))
     })
 
-    withoutDriver("says what CUDA's own runtime finds: no driver", () => {
+    withoutDriver("says what CUDA's own runtime finds: no driver (skipped where one is)", () => {
       const said = expectRefused({}, noDriver, alone)
       expect(said).toMatchObject({ status: 0, json: { ok: true } })
     })

@@ -63,6 +63,12 @@ describe('steps', () => {
     expect(names({ from: 'reliability.outOfMemory' })[0]).toBe('reliability.outOfMemory')
     expect(names({ from: 'reliability' })).not.toContain('speed.memory')
     expect(names({ done: new Set(['card.probe']) })).not.toContain('card.probe')
+    // What a step reads is made anew.
+    expect(names({ only: ['accuracy.networks'] })).toEqual(['accuracy.reference', 'accuracy.networks'])
+    expect(names({ only: ['accuracy'], done: new Set(['accuracy.reference']) })[1]).toBe('accuracy.reference')
+    expect(names({ only: ['accuracy'], done: new Set(['accuracy.reference', 'accuracy.networks']) })).toEqual(
+      ['accuracy.kernels', 'accuracy.operations'],
+    )
     expect(() => names({ only: ['sped'] })).toThrow(/among card, accuracy, .*received 'sped'/)
     expect(() => names({ from: 'nowhere' })).toThrow(RangeError)
   })

@@ -24,12 +24,13 @@ QUERIES = [
 def nvidia_smi():
     if shutil.which("nvidia-smi") is None:
         return {}
-    found = {}
-    for query in QUERIES:  # one by one: a name that this driver does not know spoils a whole query
-        run = subprocess.run(["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"], capture_output=True, text=True)
-        if run.returncode == 0:
-            found[query] = run.stdout.strip().split("\n")[0]
-    return found
+    def ask(names):
+        command = ["nvidia-smi", "--id=0", f"--query-gpu={','.join(names)}", "--format=csv,noheader"]
+        run = subprocess.run(command, capture_output=True, text=True)
+        return dict(zip(names, (field.strip() for field in run.stdout.split(",")))) if run.returncode == 0 else {}
+
+    # A name that this driver does not know spoils a whole query.
+    return ask(QUERIES) or {name: value for query in QUERIES for name, value in ask([query]).items()}
 
 
 def check(status, what):

@@ -163,6 +163,8 @@ function commandOf({ program: { kind, file, args } }) {
   return [process.execPath, [path.join(here, file), ...args, ...common]]
 }
 
+let stopCurrent = () => {}
+
 /** Runs one step; resolves to its end. The child and whatever it started are killed when its time is over. */
 function runStep(step, seconds) {
   const [command, args] = commandOf(step)
@@ -185,6 +187,7 @@ function runStep(step, seconds) {
         // It has just ended.
       }
     }
+    stopCurrent = killAll
     const timer = setTimeout(() => {
       timedOut = true
       killAll()
@@ -250,7 +253,12 @@ function conditionsBetween(from) {
 
 const endMonitor = mode === 'dry' ? () => {} : startMonitor(scratch, log)
 let stopped = false
-for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => (stopped = true))
+for (const signal of ['SIGINT', 'SIGTERM']) {
+  process.on(signal, () => {
+    stopped = true
+    stopCurrent()
+  })
+}
 for (const step of chosen) {
   if (stopped) break
   if (step.deviceOnly) {

@@ -10,6 +10,7 @@
 
 #include <type_traits>
 
+#include "cuda/kernels/kernels.h"
 #include "cuda/kernels/launch.h"
 #include "cuda/value.h"
 
@@ -103,6 +104,14 @@ struct PerImage {
     grid = dim3(unsigned((items + needed - 1) / needed), unsigned(images < 65535 ? images : 65535));
   }
 };
+// A block's images of n: the first for the place of the block, then every so many until beyond either end, which
+// unsigned(image) < unsigned(n) tells.
+__device__ __forceinline__ int imageAt(int place, int n, ImageOrder order) {
+  return order == ImageOrder::kReverse ? n - 1 - place : place;
+}
+__device__ __forceinline__ int imageStep(int blocks, ImageOrder order) {
+  return order == ImageOrder::kReverse ? -blocks : blocks;
+}
 __device__ __forceinline__ unsigned itemIndex() { return blockIdx.x * blockDim.x + threadIdx.x; }
 
 inline int64_t pixelsOf(const View& view) { return int64_t(view.h) * view.w; }

@@ -16,11 +16,13 @@ constexpr int kWarps = kGroups * kRows / 32;
 
 template <typename T, int V>
 __global__ void __launch_bounds__(kGroups* kRows)
-    globalAvgPoolKernel(View from, View to, int groups, int written, int blocksPerImage) {
+    globalAvgPoolKernel(View from, View to, int groups, int written, int blocksPerImage,
+                        ImageOrder order) {
   RESNET_SHARED(float, partial, kWarps * kGroups * V);
   const int thread = threadIdx.x, block = blockIdx.x;
   const int column = thread % kGroups, row = thread / kGroups, warp = thread / 32;
-  const int n = block / blocksPerImage, group = block % blocksPerImage * kGroups + column;
+  const int n = imageAt(block / blocksPerImage, to.n, order);
+  const int group = block % blocksPerImage * kGroups + column;
   const int channel = group * V, pixels = from.h * from.w;
   float sum[V] = {};
   if (group < groups) {
@@ -57,7 +59,7 @@ __global__ void __launch_bounds__(kGroups* kRows)
 
 }  // namespace
 
-cudaError_t globalAvgPool(View from, View to, cudaStream_t stream) {
+cudaError_t globalAvgPool(View from, View to, ImageOrder order, cudaStream_t stream) {
   return forViews(
       [&](auto element, auto width) {
         constexpr int V = decltype(width)::value;
@@ -65,7 +67,7 @@ cudaError_t globalAvgPool(View from, View to, cudaStream_t stream) {
         const int blocks = (groups + kGroups - 1) / kGroups;
         return launch(globalAvgPoolKernel<decltype(element), V>, dim3(unsigned(blocks) * to.n),
                       dim3(kGroups * kRows), 0, stream, from, to, groups, writtenChannels(to),
-                      blocks);
+                      blocks, order);
       },
       from, to);
 }

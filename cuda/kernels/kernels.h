@@ -5,9 +5,14 @@
 // to do.
 #pragma once
 
+#include "core/picture.h"
 #include "cuda/value.h"
 
 namespace resnet::cuda {
+
+// In which order a kernel takes the images of a batch. Blocks begin in the order of their numbers, so that
+// the images taken first are those that a kernel before, which went the other way, wrote last.
+enum class ImageOrder { kForward, kReverse };
 
 // Caller's memory (float32, float16, bfloat16, or uint8 pixels normalised as (x / 255 - mean) / std),
 // NCHW or NHWC and dense, to a value. mean and std: device memory, c floats; null unless uint8.
@@ -18,6 +23,7 @@ struct InputArguments {
   const float* mean = nullptr;
   const float* std = nullptr;
   View to;
+  ImageOrder order = ImageOrder::kForward;
 };
 cudaError_t input(const InputArguments& arguments, cudaStream_t stream);
 
@@ -26,6 +32,7 @@ struct OutputArguments {
   View from;
   void* destination = nullptr;
   bool nhwc = false;
+  ImageOrder order = ImageOrder::kForward;
 };
 cudaError_t output(const OutputArguments& arguments, cudaStream_t stream);
 
@@ -34,10 +41,11 @@ struct PoolArguments {
   int kernelH = 1, kernelW = 1, strideH = 1, strideW = 1, padH = 0, padW = 0, dilationH = 1,
       dilationW = 1;
   bool countIncludePad = true;  // average only
+  ImageOrder order = ImageOrder::kForward;
 };
 cudaError_t maxPool(const PoolArguments& arguments, cudaStream_t stream);  // NaN wins, as PyTorch
 cudaError_t avgPool(const PoolArguments& arguments, cudaStream_t stream);
-cudaError_t globalAvgPool(View from, View to, cudaStream_t stream);
+cudaError_t globalAvgPool(View from, View to, ImageOrder order, cudaStream_t stream);
 
 // y = act(x * scale + shift); scale, shift: device memory, c floats.
 cudaError_t affine(View from, View to, const float* scale, const float* shift, bool relu,
@@ -61,12 +69,12 @@ struct PackArguments {
 };
 cudaError_t packWeights(const PackArguments& arguments, cudaStream_t stream);
 
-// uint8 NHWC pixels to a cropped, resized and normalised value: bilinear with antialiasing as
-// PIL's (each level of each pixel equal), coefficients computed on the device; `crop*` is the region of
-// the resized picture kept, `to` its size, all of it inside the picture.
+// A decoded picture to a resized, cropped and normalised value: as PIL's resize with antialiasing and
+// torchvision's crop, each level of each pixel equal; coefficients are computed on the device.
 struct ResizeArguments {
-  const uint8_t* source = nullptr;  // one image [height][width][channels]
-  int height = 0, width = 0, resizedHeight = 0, resizedWidth = 0, cropTop = 0, cropLeft = 0;
+  const uint8_t* source = nullptr;  // the picture's first pixel that is in memory
+  Picture picture;
+  Interpolation interpolation = Interpolation::kBilinear;
   const float* mean = nullptr;
   const float* std = nullptr;
   View to;                   // n = 1

@@ -31,11 +31,12 @@ __device__ __forceinline__ size_t denseAt(unsigned pixel, int channel, unsigned 
 template <typename S, typename T, int V, bool kPlanar>
 __global__ void __launch_bounds__(kMaxThreads, kMinBlocks)
     inputKernel(const S* source, const float* mean, const float* std, View to, int groups,
-                int written) {
+                int written, ImageOrder order) {
   const unsigned item = itemIndex(), pixels = unsigned(to.h * to.w);
   if (item >= pixels * groups) return;
   const auto [pixel, channel] = placeOf<V, kPlanar>(item, pixels, groups);
-  for (int n = blockIdx.y; n < to.n; n += gridDim.y) {
+  const int step = imageStep(gridDim.y, order);
+  for (int n = imageAt(blockIdx.y, to.n, order); unsigned(n) < unsigned(to.n); n += step) {
     const S* image = source + size_t(n) * pixels * to.c;
     float x[V];
     RESNET_UNROLL
@@ -54,11 +55,13 @@ __global__ void __launch_bounds__(kMaxThreads, kMinBlocks)
 }
 
 template <typename T, typename D, int V, bool kPlanar>
-__global__ void __launch_bounds__(kMaxThreads) outputKernel(View from, D* destination, int groups) {
+__global__ void __launch_bounds__(kMaxThreads)
+    outputKernel(View from, D* destination, int groups, ImageOrder order) {
   const unsigned item = itemIndex(), pixels = unsigned(from.h * from.w);
   if (item >= pixels * groups) return;
   const auto [pixel, channel] = placeOf<V, kPlanar>(item, pixels, groups);
-  for (int n = blockIdx.y; n < from.n; n += gridDim.y) {
+  const int step = imageStep(gridDim.y, order);
+  for (int n = imageAt(blockIdx.y, from.n, order); unsigned(n) < unsigned(from.n); n += step) {
     const T* x = elementsOf<T>(from) + (size_t(n) * pixels + pixel) * from.pitch + channel;
     const auto raw = *reinterpret_cast<const Elements<T, V>*>(x);
     D* const image = destination + size_t(n) * pixels * from.c;
@@ -88,7 +91,7 @@ cudaError_t inputOf(const InputArguments& a, cudaStream_t stream) {
         const bool planar = !a.nhwc && pixelsOf(a.to) > 1;
         return launch(planar ? inputKernel<S, T, V, true> : inputKernel<S, T, V, false>, shape.grid,
                       shape.block, 0, stream, static_cast<const S*>(a.source), a.mean, a.std, a.to,
-                      groups, writtenChannels(a.to));
+                      groups, writtenChannels(a.to), a.order);
       },
       a.to, a.to);
 }
@@ -99,7 +102,7 @@ cudaError_t outputOf(const OutputArguments& a, cudaStream_t stream) {
   const PerImage shape(pixelsOf(a.from) * groups, a.from.n);
   const bool planar = !a.nhwc && pixelsOf(a.from) > 1;
   return launch(planar ? outputKernel<T, D, V, true> : outputKernel<T, D, V, false>, shape.grid,
-                shape.block, 0, stream, a.from, static_cast<D*>(a.destination), groups);
+                shape.block, 0, stream, a.from, static_cast<D*>(a.destination), groups, a.order);
 }
 
 }  // namespace

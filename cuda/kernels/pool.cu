@@ -37,7 +37,8 @@ __global__ void __launch_bounds__(kMaxThreads, kMinBlocks)
     divisor = float(rows * columns);
   }
 
-  for (int n = blockIdx.y; n < a.to.n; n += gridDim.y) {
+  const int step = imageStep(gridDim.y, a.order);
+  for (int n = imageAt(blockIdx.y, a.to.n, a.order); unsigned(n) < unsigned(a.to.n); n += step) {
     const T* image =
         elementsOf<T>(a.from) + size_t(n) * a.from.h * a.from.w * a.from.pitch + channel;
     float best[V];

@@ -34,6 +34,9 @@ interface Cuda {
   runtime: string
   cudnn: string
   cudnnPath: string
+  /** Version of the driver's management library; '' with the reason where it cannot be asked. */
+  nvml: string
+  nvmlReason: string
   devices: DeviceInfo[]
   /** On the first device, in float16. */
   selfTest?: SelfTest
@@ -48,6 +51,8 @@ const noCuda: Cuda = {
   runtime: '',
   cudnn: '',
   cudnnPath: '',
+  nvml: '',
+  nvmlReason: '',
   devices: [],
 }
 
@@ -228,7 +233,7 @@ function selfTestRows(test: SelfTest | undefined): [string, string][] {
 }
 
 function cudaRows(cuda: Cuda): [string, string][] {
-  const { backend, driver, runtime, cudnn, cudnnPath, devices, selfTest } = cuda
+  const { backend, driver, runtime, cudnn, cudnnPath, nvml, nvmlReason, devices, selfTest } = cuda
   const rows: [string, string][] = [
     ['CUDA', cuda.available ? `yes, backend ${backend}` : `no: ${cuda.reason}`],
     ...cuda.tried.map(({ path: file, outcome }): [string, string] => ['  tried', `${file}: ${outcome}`]),
@@ -238,14 +243,17 @@ function cudaRows(cuda: Cuda): [string, string][] {
     ['  driver', driver === '' ? 'not found' : `${driver}; runtime ${runtime}`],
     ['  cuDNN', cudnn === '' ? 'not found' : `${cudnn}, ${cudnnPath}`],
     ...devices.map((device): [string, string] => [`  cuda:${device.index}`, deviceText(device)]),
+    ['  NVML', nvml === '' ? `not asked: ${nvmlReason}` : nvml],
     ...selfTestRows(selfTest).map(([name, value]): [string, string] => [`  ${name}`, value]),
   )
   return rows
 }
 
-function deviceText({ name, capability, multiprocessors, memoryBytes, freeBytes, mig }: DeviceInfo): string {
+function deviceText(device: DeviceInfo): string {
+  const { name, capability, multiprocessors, memoryBytes, freeBytes, processBytes, mig } = device
   const gib = (bytes: number) => `${(bytes / 2 ** 30).toFixed(1)} GiB`
   const free = freeBytes > 0 ? `, ${gib(freeBytes)} free` : ''
+  const own = processBytes > 0 ? `, ${size(processBytes)} of this process` : ''
   const slice = mig ? ', a MIG slice' : ''
-  return `${name}, compute capability ${capability}, ${multiprocessors} SMs, ${gib(memoryBytes)}${free}${slice}`
+  return `${name}, compute capability ${capability}, ${multiprocessors} SMs, ${gib(memoryBytes)}${free}${own}${slice}`
 }

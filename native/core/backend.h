@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,9 @@ enum class Float32Precision { kHighest, kHigh, kTf32 };
 // How hard a backend that can choose looks for the fastest engines.
 enum class Autotune { kOff, kQuick, kFull };  // kOff: a fixed order of preference, unmeasured
 
+// In which order kernels take the images of a batch: all forward, or each against what it reads.
+enum class TileOrder { kAuto, kForward, kAlternate };
+
 struct CompileOptions {
   int maxBatch = 1;
   int threads = 0;  // 0: what affinity and cgroup quota allow
@@ -32,14 +36,20 @@ struct CompileOptions {
   bool graphs = true;                         // capture a batch into one launch
   size_t workspaceLimit = size_t{256} << 20;  // bytes of scratch that one engine may ask for
   std::string engineCache;                    // folder; empty: none
+  // Halves of a batch that run side by side: 1, 2, or 0 for whichever is measured to be faster. What is not
+  // measured is one track, and forward.
+  int tracks = 0;
+  TileOrder tileOrder = TileOrder::kAuto;
 };
 
 // One caller's share of a batch: `images` consecutive images at `data`, dense in the step's layout.
-// With `onDevice`, `data` lies in memory that allocate() of a backend of the same device gave.
+// With `onDevice`, `data` lies in memory that allocate() of a backend of the same device gave. For a step
+// that resizes it is one image, `data` the first pixel of the picture that is in the host's memory.
 struct InputPiece {
   const void* data = nullptr;
   int images = 0;
   bool onDevice = false;
+  std::optional<Picture> picture;
 };
 struct OutputPiece {
   void* data = nullptr;
@@ -60,6 +70,9 @@ struct ExplainRow {
   double flop = 0;                   // per image; a multiply-add counts 2
   double bytes = 0;                  // per image: each tensor once, weights included
   double milliseconds = 0;           // of the last profiled run; 0 when not profiled
+  double workspaceBytes = 0;         // scratch memory of the implementation
+  double ceilingMilliseconds = 0;    // the least by the device's ceilings, of as many images as
+                                     // `milliseconds`; 0 when they are not known
 };
 
 class Lane {
@@ -87,6 +100,10 @@ class Program {
 // Memory of a backend's device in use, in bytes; zeros where the device is the host.
 struct MemoryUse {
   size_t weights = 0, arenas = 0, tensors = 0, staging = 0, limit = 0;
+  // Of all that this process has on the device, as the driver counted it when a program or a lane was last
+  // made; 0 with the reason when it could not be asked.
+  size_t process = 0;
+  std::string processReason;
 };
 
 // Memory on a backend's device, freed with the last owner.

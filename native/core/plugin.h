@@ -24,7 +24,7 @@ extern "C" {
 
 /* Counts up with every change of this file that moves or retypes a field, and with every change of the plan's text
  * or of the codes of core/status.h. Fields added at the end of the table need none: `size` tells. */
-#define RESNET_PLUGIN_ABI 2
+#define RESNET_PLUGIN_ABI 3
 
 /* Codes are the numbers of resnet::Code; a test holds them together. */
 typedef int32_t ResnetCode;
@@ -51,12 +51,15 @@ typedef struct ResnetDevice {
   int32_t index;
   ResnetText name, uuid;
   int32_t capabilityMajor, capabilityMinor, multiprocessors, mig;
-  uint64_t memoryBytes, freeBytes;
+  uint64_t memoryBytes, freeBytes, processBytes;
+  /* A second: bytes, and FLOP by dtype; 0: not known. */
+  double bytesPerSecond, float16Flop, bfloat16Flop, tf32Flop, float32Flop;
+  ResnetText ceilingsSource;
 } ResnetDevice;
 typedef struct ResnetProbe {
   const ResnetDevice* devices;
   size_t deviceCount;
-  ResnetText driver, runtime, cudnn, cudnnPath, reason;
+  ResnetText driver, runtime, cudnn, cudnnPath, nvml, nvmlReason, reason;
 } ResnetProbe;
 
 typedef struct ResnetBackendOptions {
@@ -65,7 +68,8 @@ typedef struct ResnetBackendOptions {
 } ResnetBackendOptions;
 
 typedef struct ResnetMemory {
-  uint64_t weights, arenas, tensors, staging, limit;
+  uint64_t weights, arenas, tensors, staging, limit, process;
+  char processReason[256]; /* terminated */
 } ResnetMemory;
 
 typedef struct ResnetTensorInfo {
@@ -96,7 +100,7 @@ typedef struct ResnetControl {
 
 /* Fields as in resnet::CompileOptions. */
 typedef struct ResnetCompileOptions {
-  int32_t maxBatch, threads, precision, deterministic, autotune, graphs;
+  int32_t maxBatch, threads, precision, deterministic, autotune, graphs, tracks, tileOrder;
   uint64_t workspaceLimit;
   ResnetText isa, engineCache;
 } ResnetCompileOptions;
@@ -111,12 +115,24 @@ typedef struct ResnetExplainRow {
   ResnetText step, kind, implementation;
   const ResnetText* refused;
   size_t refusedCount;
-  double flop, bytes, milliseconds;
+  double flop, bytes, milliseconds, workspaceBytes, ceilingMilliseconds;
 } ResnetExplainRow;
+
+/* A decoded picture for an input that resizes; fields as in resnet::Picture. */
+typedef struct ResnetPictureAxis {
+  double extent;
+  int32_t size, first, held, resized, from, length, to;
+} ResnetPictureAxis;
+typedef struct ResnetPicture {
+  ResnetPictureAxis x, y;
+  int32_t channels;
+  uint64_t pitch; /* bytes */
+} ResnetPicture;
 
 typedef struct ResnetPiece {
   void* data; /* of an input only read */
   int32_t images, onDevice;
+  const ResnetPicture* picture; /* NULL: images in the input's own shape */
 } ResnetPiece;
 typedef struct ResnetPieces {
   const ResnetPiece* pieces;

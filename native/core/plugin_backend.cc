@@ -119,6 +119,14 @@ struct ProgramHandle {
   ResnetProgram* const handle;
 };
 
+ResnetPictureAxis asAxis(const PictureAxis& axis) {
+  return {axis.extent,  axis.size, axis.first,  axis.held,
+          axis.resized, axis.from, axis.length, axis.to};
+}
+ResnetPicture asPicture(const Picture& picture) {
+  return {asAxis(picture.x), asAxis(picture.y), picture.channels, picture.pitch};
+}
+
 class PluginLane final : public Lane {
  public:
   PluginLane(std::shared_ptr<const ProgramHandle> program, ResnetLane* handle)
@@ -145,19 +153,32 @@ class PluginLane final : public Lane {
   struct Flat {
     template <typename Piece>
     explicit Flat(const std::vector<std::vector<Piece>>& all) {
-      size_t count = 0;
-      for (const auto& list : all) count += list.size();
-      pieces.reserve(count);  // its elements stay where they are
+      size_t count = 0, pictureCount = 0;
+      for (const auto& list : all) {
+        count += list.size();
+        for (const Piece& piece : list) pictureCount += pictureOf(piece) != nullptr ? 1 : 0;
+      }
+      pieces.reserve(count);  // their elements stay where they are
+      pictures.reserve(pictureCount);
       for (const auto& list : all) {
         lists.push_back({pieces.data() + pieces.size(), list.size()});
         for (const Piece& piece : list) {
+          const Picture* picture = pictureOf(piece);
+          if (picture != nullptr) pictures.push_back(asPicture(*picture));
           pieces.push_back({const_cast<void*>(static_cast<const void*>(piece.data)), piece.images,
-                            piece.onDevice ? 1 : 0});
+                            piece.onDevice ? 1 : 0,
+                            picture != nullptr ? &pictures.back() : nullptr});
         }
       }
     }
+    static const Picture* pictureOf(const InputPiece& piece) {
+      return piece.picture ? &*piece.picture : nullptr;
+    }
+    static const Picture* pictureOf(const OutputPiece&) { return nullptr; }
+
     std::vector<ResnetPiece> pieces;
     std::vector<ResnetPieces> lists;
+    std::vector<ResnetPicture> pictures;
   };
 
   static void finished(void* context, ResnetCode code, ResnetText message,
@@ -194,6 +215,8 @@ class PluginProgram final : public Program {
       row.flop = given->flop;
       row.bytes = given->bytes;
       row.milliseconds = given->milliseconds;
+      row.workspaceBytes = given->workspaceBytes;
+      row.ceilingMilliseconds = given->ceilingMilliseconds;
       static_cast<std::vector<ExplainRow>*>(to)->push_back(std::move(row));
     };
     program_->backend->table.explain(program_->handle, &rows, add);
@@ -244,8 +267,8 @@ class PluginBackend final : public Backend {
   MemoryUse memory() const override {
     ResnetMemory use{};
     backend_->table.memory(backend_->handle, &use);
-    return {size_t(use.weights), size_t(use.arenas), size_t(use.tensors), size_t(use.staging),
-            size_t(use.limit)};
+    return {size_t(use.weights), size_t(use.arenas),  size_t(use.tensors), size_t(use.staging),
+            size_t(use.limit),   size_t(use.process), use.processReason};
   }
 
   Result<std::shared_ptr<const Program>> compile(const Plan& plan,
@@ -254,10 +277,16 @@ class PluginBackend final : public Backend {
                                                  const Control& control) override {
     auto theirs = handleOf(weights);
     if (!theirs.ok()) return theirs.takeStatus();
-    const ResnetCompileOptions given{options.maxBatch,           options.threads,
-                                     int32_t(options.precision), options.deterministic ? 1 : 0,
-                                     int32_t(options.autotune),  options.graphs ? 1 : 0,
-                                     options.workspaceLimit,     asText(options.isa),
+    const ResnetCompileOptions given{options.maxBatch,
+                                     options.threads,
+                                     int32_t(options.precision),
+                                     options.deterministic ? 1 : 0,
+                                     int32_t(options.autotune),
+                                     options.graphs ? 1 : 0,
+                                     options.tracks,
+                                     int32_t(options.tileOrder),
+                                     options.workspaceLimit,
+                                     asText(options.isa),
                                      asText(options.engineCache)};
     const std::string text = writePlan(plan);
     ResnetProgram* handle = nullptr;
@@ -344,15 +373,26 @@ Probe Plugin::probe() const {
     Probe& probe = *static_cast<Probe*>(to);
     for (size_t i = 0; i < found->deviceCount; ++i) {
       const ResnetDevice& device = found->devices[i];
-      probe.devices.push_back({device.index, asString(device.name), asString(device.uuid),
-                               device.capabilityMajor, device.capabilityMinor,
-                               device.multiprocessors, size_t(device.memoryBytes),
-                               size_t(device.freeBytes), device.mig != 0});
+      probe.devices.push_back(
+          {device.index,
+           asString(device.name),
+           asString(device.uuid),
+           device.capabilityMajor,
+           device.capabilityMinor,
+           device.multiprocessors,
+           size_t(device.memoryBytes),
+           size_t(device.freeBytes),
+           device.mig != 0,
+           {device.bytesPerSecond, device.float16Flop, device.bfloat16Flop, device.tf32Flop,
+            device.float32Flop, asString(device.ceilingsSource)},
+           size_t(device.processBytes)});
     }
     probe.driver = asString(found->driver);
     probe.runtime = asString(found->runtime);
     probe.cudnn = asString(found->cudnn);
     probe.cudnnPath = asString(found->cudnnPath);
+    probe.nvml = asString(found->nvml);
+    probe.nvmlReason = asString(found->nvmlReason);
     probe.reason = asString(found->reason);
   };
   table_->probe(&result, keep);

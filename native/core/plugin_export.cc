@@ -126,11 +126,14 @@ void probe(void* context, void (*put)(void*, const ResnetProbe*)) noexcept {
   for (const DeviceInfo& device : found.devices) {
     devices.push_back({device.index, asText(device.name), asText(device.uuid),
                        device.capabilityMajor, device.capabilityMinor, device.multiprocessors,
-                       device.mig ? 1 : 0, device.memoryBytes, device.freeBytes});
+                       device.mig ? 1 : 0, device.memoryBytes, device.freeBytes,
+                       device.processBytes, device.ceilings.bytesPerSecond, device.ceilings.float16,
+                       device.ceilings.bfloat16, device.ceilings.tf32, device.ceilings.float32,
+                       asText(device.ceilings.source)});
   }
-  const ResnetProbe given{devices.data(),        devices.size(),      asText(found.driver),
-                          asText(found.runtime), asText(found.cudnn), asText(found.cudnnPath),
-                          asText(found.reason)};
+  const ResnetProbe given{devices.data(),        devices.size(),           asText(found.driver),
+                          asText(found.runtime), asText(found.cudnn),      asText(found.cudnnPath),
+                          asText(found.nvml),    asText(found.nvmlReason), asText(found.reason)};
   put(context, &given);
 }
 
@@ -152,7 +155,8 @@ void destroyBackend(ResnetBackend* backend) noexcept { delete backend; }
 
 void memory(const ResnetBackend* backend, ResnetMemory* memory) noexcept {
   const MemoryUse use = backend->backend->memory();
-  *memory = {use.weights, use.arenas, use.tensors, use.staging, use.limit};
+  *memory = {use.weights, use.arenas, use.tensors, use.staging, use.limit, use.process, {}};
+  std::strncpy(memory->processReason, use.processReason.c_str(), sizeof memory->processReason - 1);
 }
 
 ResnetCode createWeights(ResnetBackend*, const ResnetWeightsSource* source, ResnetReport report,
@@ -185,6 +189,8 @@ ResnetCode compile(ResnetBackend* backend, ResnetText plan, ResnetWeights* weigh
     options.graphs = given->graphs != 0;
     options.workspaceLimit = size_t(given->workspaceLimit);
     options.engineCache = asString(given->engineCache);
+    options.tracks = given->tracks;
+    options.tileOrder = TileOrder(given->tileOrder);
     auto compiled =
         backend->backend->compile(parsed.value(), weights->weights, options, controlOver(asked));
     if (!compiled.ok()) return compiled.takeStatus();
@@ -205,9 +211,16 @@ void explain(const ResnetProgram* handle, void* context,
   for (const ExplainRow& row : handle->program->explain()) {
     std::vector<ResnetText> refused;
     for (const std::string& reason : row.refused) refused.push_back(asText(reason));
-    const ResnetExplainRow given{asText(row.step), asText(row.kind), asText(row.implementation),
-                                 refused.data(),   refused.size(),   row.flop,
-                                 row.bytes,        row.milliseconds};
+    const ResnetExplainRow given{asText(row.step),
+                                 asText(row.kind),
+                                 asText(row.implementation),
+                                 refused.data(),
+                                 refused.size(),
+                                 row.flop,
+                                 row.bytes,
+                                 row.milliseconds,
+                                 row.workspaceBytes,
+                                 row.ceilingMilliseconds};
     put(context, &given);
   }
 }
@@ -223,6 +236,17 @@ ResnetCode createLane(const ResnetProgram* program, ResnetReport report,
 }
 void destroyLane(ResnetLane* lane) noexcept { delete lane; }
 
+PictureAxis axisOf(const ResnetPictureAxis& axis) {
+  return {axis.extent,  axis.size, axis.first,  axis.held,
+          axis.resized, axis.from, axis.length, axis.to};
+}
+void setPicture(InputPiece& piece, const ResnetPicture* given) {
+  if (given == nullptr) return;
+  piece.picture =
+      Picture{axisOf(given->x), axisOf(given->y), given->channels, size_t(given->pitch)};
+}
+void setPicture(OutputPiece&, const ResnetPicture*) {}
+
 template <typename Piece>
 std::vector<std::vector<Piece>> piecesOf(const ResnetPieces* lists, size_t count) {
   std::vector<std::vector<Piece>> result(count);
@@ -231,6 +255,7 @@ std::vector<std::vector<Piece>> piecesOf(const ResnetPieces* lists, size_t count
     for (size_t p = 0; p < lists[i].count; ++p) {
       const ResnetPiece& piece = lists[i].pieces[p];
       result[i].push_back({piece.data, piece.images, piece.onDevice != 0});
+      setPicture(result[i].back(), piece.picture);
     }
   }
   return result;

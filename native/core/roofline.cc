@@ -19,16 +19,17 @@ StepCost stepCost(const Plan& plan, const Step& step) {
     const double perOutput =
         double(plan.values[conv->input].c) / conv->groups * conv->kernel.h * conv->kernel.w;
     cost.flop = 2 * elements(plan.values[conv->output]) * perOutput;
-    cost.bytes += double(sizeof(float)) * conv->k * (perOutput + 2);
+    cost.weightBytes = double(sizeof(float)) * conv->k * (perOutput + 2);
   } else if (const auto* linear = std::get_if<LinearStep>(&step.body)) {
     const double channels = plan.values[linear->input].c;
     cost.flop = 2 * channels * linear->k;
-    cost.bytes += double(sizeof(float)) * linear->k * (channels + 1);
+    cost.weightBytes = double(sizeof(float)) * linear->k * (channels + 1);
   } else if (const auto* pool = std::get_if<PoolStep>(&step.body)) {
     cost.flop = elements(plan.values[pool->output]) * pool->kernel.h * pool->kernel.w;
   } else if (step.kind != StepKind::kInput && step.kind != StepKind::kOutput) {
     for (ValueId v : stepInputs(step)) cost.flop += elements(plan.values[v]);
   }
+  cost.bytes += cost.weightBytes;
   return cost;
 }
 

@@ -13,6 +13,17 @@ constexpr int kMaxDevices = 1024;
 Napi::Value text(Napi::Env env, const std::string& value) { return Napi::String::New(env, value); }
 Napi::Value number(Napi::Env env, double value) { return Napi::Number::New(env, value); }
 
+Napi::Value ceilingsToJs(Napi::Env env, const Ceilings& ceilings) {
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("bytesPerSecond", number(env, ceilings.bytesPerSecond));
+  result.Set("float16", number(env, ceilings.float16));
+  result.Set("bfloat16", number(env, ceilings.bfloat16));
+  result.Set("tf32", number(env, ceilings.tf32));
+  result.Set("float32", number(env, ceilings.float32));
+  result.Set("source", text(env, ceilings.source));
+  return result;
+}
+
 Napi::Value probeToJs(Napi::Env env, Probe found) {
   Napi::Array devices = Napi::Array::New(env);
   for (const DeviceInfo& device : found.devices) {
@@ -26,6 +37,8 @@ Napi::Value probeToJs(Napi::Env env, Probe found) {
     entry.Set("memoryBytes", number(env, double(device.memoryBytes)));
     entry.Set("freeBytes", number(env, double(device.freeBytes)));
     entry.Set("mig", Napi::Boolean::New(env, device.mig));
+    entry.Set("ceilings", ceilingsToJs(env, device.ceilings));
+    entry.Set("processBytes", number(env, double(device.processBytes)));
     devices.Set(devices.Length(), entry);
   }
   Napi::Object result = Napi::Object::New(env);
@@ -34,6 +47,8 @@ Napi::Value probeToJs(Napi::Env env, Probe found) {
   result.Set("runtime", text(env, found.runtime));
   result.Set("cudnn", text(env, found.cudnn));
   result.Set("cudnnPath", text(env, found.cudnnPath));
+  result.Set("nvml", text(env, found.nvml));
+  result.Set("nvmlReason", text(env, found.nvmlReason));
   result.Set("reason", text(env, found.reason));
   return result;
 }
@@ -94,6 +109,8 @@ Result<Napi::Value> memoryUse(const Napi::CallbackInfo& info) {
   result.Set("tensors", number(env, double(use.tensors)));
   result.Set("staging", number(env, double(use.staging)));
   result.Set("limit", number(env, double(use.limit)));
+  result.Set("process", number(env, double(use.process)));
+  result.Set("processReason", text(env, use.processReason));
   return result;
 }
 

@@ -35,7 +35,13 @@ void readPorts(const Plan& plan, ProgramBox& box) {
   box.outputs.resize(plan.outputs);
   for (const Step& step : plan.steps) {
     if (const auto* input = std::get_if<InputStep>(&step.body)) {
-      box.inputs[input->index] = {viewOf(input->dtype), elementsOf(plan.values[input->output])};
+      const ValueInfo& value = plan.values[input->output];
+      box.inputs[input->index] = {viewOf(input->dtype),
+                                  elementsOf(value),
+                                  input->resize.has_value(),
+                                  value.h,
+                                  value.w,
+                                  value.c};
     } else if (const auto* output = std::get_if<OutputStep>(&step.body)) {
       const ValueInfo& value = plan.values[output->input];
       const DType dtype = value.dtype == DType::kInt32 ? DType::kInt32 : DType::kFloat32;
@@ -99,6 +105,11 @@ Result<Napi::Value> explain(const Napi::CallbackInfo& info) {
     object.Set("flop", Napi::Number::New(env, row.flop));
     object.Set("bytes", Napi::Number::New(env, row.bytes));
     object.Set("milliseconds", Napi::Number::New(env, row.milliseconds));
+    object.Set("workspaceBytes", Napi::Number::New(env, row.workspaceBytes));
+    object.Set("ceilingMilliseconds", Napi::Number::New(env, row.ceilingMilliseconds));
+    const bool known = row.milliseconds > 0 && row.ceilingMilliseconds > 0;
+    object.Set("share",
+               Napi::Number::New(env, known ? row.ceilingMilliseconds / row.milliseconds : 0));
     rows.Set(rows.Length(), object);
   }
   return rows;
@@ -115,6 +126,14 @@ void readDeviceOptions(Arguments& call, CompileOptions& options) {
   }
   if (call.has("workspaceLimit")) {
     options.workspaceLimit = size_t(call.integer("workspaceLimit", 0, kMaxSafeInteger));
+  }
+  if (call.has("tracks")) {
+    options.tracks = call.word<int>("tracks", {{"auto", 0}, {"1", 1}, {"2", 2}});
+  }
+  if (call.has("tileOrder")) {
+    options.tileOrder = call.word<TileOrder>("tileOrder", {{"auto", TileOrder::kAuto},
+                                                           {"forward", TileOrder::kForward},
+                                                           {"alternate", TileOrder::kAlternate}});
   }
   options.engineCache = call.optionalText("engineCache").value_or("");
 }

@@ -369,13 +369,27 @@ TEST("explain names each step's engine or kernel, and what the plan costs") {
   auto program = backend->compile(net.plan, net.weights(), unmeasured(2), Control{});
   CHECK(program.ok());
   const auto rows = program.value()->explain();
-  CHECK_EQ(rows.size(), net.plan.steps.size());
+  CHECK_EQ(rows.size(), net.plan.steps.size() + 1);  // and the batch as a whole
   CHECK_EQ(rows[1].step, std::string("conv1"));
   CHECK_HAS(rows[1].implementation, "cudnn ");
   CHECK_HAS(rows[1].implementation, "unmeasured");
   CHECK_EQ(rows[1].milliseconds, 0.0);
   CHECK(rows[1].flop > 0 && rows[1].bytes > 0);
   CHECK_EQ(rows[0].implementation, std::string("kernel input"));
+  CHECK_EQ(rows.back().kind, std::string("schedule"));
+  CHECK_HAS(rows.back().implementation, "one track, images forward, one CUDA graph");
+  double sum = 0;
+  for (const auto& row : rows) {
+    CHECK(row.ceilingMilliseconds > 0);
+    if (row.kind != "schedule" && row.kind != "input" && row.kind != "output")
+      sum += row.ceilingMilliseconds;
+  }
+  CHECK(std::abs(rows.back().ceilingMilliseconds - sum) < 1e-9);
+  // Of what the simulated card states: 2619 MHz x 2 x 5120 bits, and 132 SMs x 1980 MHz x 4096.
+  const double bytes = 16.0 * 16 * 3 * 2 * 2, pixels = 8.0 * 8 * 12;
+  const double weights = 2.0 * 12 * (27 + 2), flop = 2.0 * 2 * pixels * 27;
+  const double least = std::max((bytes + 2 * 2 * pixels + weights) / 3.35232e12, flop / 1.0705e15);
+  CHECK(std::abs(rows[1].ceilingMilliseconds - 1e3 * least) < 1e-3 * rows[1].ceilingMilliseconds);
   CHECK_HAS(std::string(program.value()->isa()), "sm_");
 }
 
@@ -389,7 +403,19 @@ TEST("engines are raced when nothing forbids it") {
     Images images(net.plan, 1), expected(net.plan, 1);
     auto program = backend->compile(net.plan, net.weights(), options, Control{});
     CHECK_EQ(program.ok() ? std::string() : program.status().message, std::string());
-    if (program.ok()) CHECK_HAS(program.value()->explain()[1].implementation, "in the race");
+    if (program.ok()) {
+      const auto rows = program.value()->explain();
+      CHECK_HAS(rows[1].implementation, "in the race");
+      bool beaten = false, refused = false;
+      for (const std::string& reason : rows[1].refused) {
+        beaten = beaten || contains(reason, " ms");
+        refused = refused || contains(reason, "not support");
+      }
+      CHECK(beaten && refused);
+      for (const auto& row : rows)
+        CHECK_EQ(row.milliseconds > 0,
+                 row.kind != "input" && row.kind != "output" && row.kind != "schedule");
+    }
     mustRun(*backend, net.plan, net.weights(), options, images);
     options.deterministic = true;
     mustRun(*backend, net.plan, net.weights(), options, expected);

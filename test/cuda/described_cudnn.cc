@@ -1,8 +1,11 @@
 #include "test/cuda/described_cudnn.h"
 
 #include <dlfcn.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
@@ -27,6 +30,37 @@ bool realCudnnInstalled(const std::string& test) {
   if (::access(realLibrary().c_str(), R_OK) == 0) return true;
   resnet::test::skip(test, "no cuDNN at \"" + realLibrary() + "\"; name it in RESNET_REAL_CUDNN");
   return false;
+}
+
+void inOwnProcesses(const std::vector<std::function<void()>>& bodies) {
+  constexpr size_t kAtOnce = 2;
+  int& faults = resnet::test::Registry::get().faults;
+  size_t running = 0;
+  const auto join = [&] {
+    int status = 0;
+    CHECK(::wait(&status) > 0);
+    // Ended by a signal: one fault, and the shell's way to name it.
+    if (WIFSIGNALED(status))
+      resnet::test::fault(__FILE__, __LINE__,
+                          "ended by signal " + std::to_string(WTERMSIG(status)));
+    else
+      faults += WEXITSTATUS(status);
+    --running;
+  };
+  for (const auto& body : bodies) {
+    if (running == kAtOnce) join();
+    std::fflush(stdout);
+    const pid_t child = ::fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+      faults = 0;
+      body();
+      std::fflush(stdout);
+      ::_exit(std::min(faults, 255));
+    }
+    ++running;
+  }
+  while (running > 0) join();
 }
 
 size_t describeDevice(const std::string& device) {

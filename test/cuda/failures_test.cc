@@ -107,6 +107,38 @@ TEST("the cap counts weights, arenas and tensors, and leaves everything usable")
   CHECK_EQ(violations(), std::string());
 }
 
+TEST("freeing a tensor waits for nothing that runs, where the device has memory pools") {
+  for (const bool pools : {true, false}) {
+    resnetSimulatedReset();
+    resnetSimulatedSetPools(pools);
+    {
+      cuda::BackendOptions options;
+      options.memoryLimit = 4096;
+      auto backend = cuda::makeCudaBackend(options);
+      CHECK(backend.ok());
+      auto kept = backend.value()->allocate(1024), tensor = backend.value()->allocate(3072);
+      CHECK(kept.ok() && tensor.ok());
+      CHECK_EQ(backend.value()->memory().tensors, size_t{4096});
+      CHECK(backend.value()->allocate(1).status().code == Code::kOutOfMemory);
+      cudaStream_t stream = nullptr;
+      CHECK_EQ(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
+      CHECK_EQ(cudaMemsetAsync(kept.value()->data(), 1, 1024, stream), cudaSuccess);
+      const uint64_t before = resnetSimulatedWorkCount();
+      tensor.value().reset();
+      CHECK_EQ(resnetSimulatedWorkCount() > before, !pools);  // cudaFree waits for the device
+      CHECK_EQ(backend.value()->memory().tensors, size_t{1024});
+      // The cap is free again at once, and the memory is.
+      auto again = backend.value()->allocate(3072);
+      CHECK(again.ok());
+      CHECK(resnetSimulatedPeakMemory(0) <= size_t{4096});
+      CHECK_EQ(cudaStreamSynchronize(stream), cudaSuccess);
+      CHECK_EQ(cudaStreamDestroy(stream), cudaSuccess);
+    }
+    CHECK_EQ(leaks(), std::string());
+    CHECK_EQ(violations(), std::string());
+  }
+}
+
 TEST("a device that is full is out of memory, until it is not") {
   resnetSimulatedReset();
   const Network net = smallNetwork(16, DType::kFloat16);
@@ -142,6 +174,7 @@ TEST("probe says what is there, and the reason when it cannot be used") {
   CHECK_HAS(found.cudnnPath, "libcudnn.so.9");
   CHECK(found.devices[0].memoryBytes > 0 && found.devices[0].freeBytes > 0);
   CHECK_EQ(found.devices[0].uuid.size(), size_t{40});
+  CHECK_EQ(found.nvml, std::string("13.580.0"));
 
   resnetSimulatedSetDriverVersion(0);
   found = cuda::probe();
@@ -166,6 +199,34 @@ TEST("probe says what is there, and the reason when it cannot be used") {
   CHECK_HAS(absent.message, "no device cuda:3");
   CHECK_EQ(leaks(), std::string());
   CHECK_EQ(violations(), std::string());
+}
+
+TEST("the driver's count of this process's memory, and the reason where there is none") {
+  resnetSimulatedReset();
+  const Network net = smallNetwork(16, DType::kFloat16);
+  auto backend = cuda::makeCudaBackend({});
+  CHECK(backend.ok());
+  CHECK_EQ(backend.value()->memory().process, size_t{0});
+  auto program = backend.value()->compile(net.plan, net.weights(), smallOptions(true), Control{});
+  CHECK(program.ok());
+  MemoryUse use = backend.value()->memory();
+  CHECK_EQ(use.process, resnetSimulatedMemoryUsed(0));
+  CHECK(use.process >= use.weights && use.weights > 0);
+  CHECK_EQ(use.processReason, std::string());
+  const auto after = [&](int how) {
+    resnetSimulatedSetNvml(how);
+    auto lane = program.value()->createLane();
+    CHECK(lane.ok());
+    use = backend.value()->memory();
+    return use.processReason;
+  };
+  CHECK_EQ(after(kNvmlWorks), std::string());
+  CHECK(use.process >= use.weights + use.arenas && use.arenas > 0);
+  CHECK_EQ(after(kNvmlSlice), std::string());
+  CHECK(use.process > 0);
+  CHECK_HAS(after(kNvmlForeignNumbers), "in a container");
+  CHECK_EQ(use.process, size_t{0});
+  CHECK_HAS(after(kNvmlCountsNothing), "does not count memory by process");
 }
 
 TEST("what a CUDA device has no use for is refused by name") {

@@ -217,6 +217,15 @@ TEST("failure: at every call, engines by preference, a captured graph") {
   checkEvery(stepOf(3), options);
 }
 
+TEST("failure: at every 7th call, two tracks in a captured graph") {
+  CompileOptions options;
+  options.autotune = Autotune::kOff;
+  options.maxBatch = 2;
+  options.tracks = 2;
+  options.tileOrder = TileOrder::kAlternate;
+  checkEvery(stepOf(7), options);
+}
+
 TEST("failure: at every 41st call, engines raced") { checkEvery(stepOf(41), {}); }
 
 TEST("failure: at every piece of device work the device is lost, and said so") {

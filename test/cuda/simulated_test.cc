@@ -427,6 +427,49 @@ TEST("simulated: the memory cap counts, is per device, and frees") {
   CHECK_EQ(resnetSimulatedMemoryUsed(0), 0u);
 }
 
+TEST("simulated: memory of a pool comes and goes in its stream's order") {
+  resnetSimulatedReset();
+  cudaMemPoolProps properties = {};
+  properties.allocType = cudaMemAllocationTypePinned;
+  properties.location = {cudaMemLocationTypeDevice, 0};
+  cudaMemPool_t pool = nullptr;
+  CHECK_EQ(cudaMemPoolCreate(&pool, &properties), cudaSuccess);
+  cudaStream_t stream = newStream(), other = newStream();
+  const auto allocate = [&] {
+    void* pointer = nullptr;
+    CHECK_EQ(cudaMallocFromPoolAsync(&pointer, kBytes, pool, stream), cudaSuccess);
+    return static_cast<float*>(pointer);
+  };
+  float* data = allocate();
+  CHECK_EQ(fill(stream, data, 3), cudaSuccess);
+  CHECK_EQ(cudaStreamSynchronize(stream), cudaSuccess);
+  CHECK_EQ(firstOf(data), 3.0f);
+  CHECK_EQ(fill(stream, data, 4), cudaSuccess);
+  CHECK_EQ(cudaFreeAsync(data, stream), cudaSuccess);  // after that
+  CHECK_EQ(resnetSimulatedMemoryUsed(0), size_t{256});
+  CHECK_EQ(cudaStreamSynchronize(stream), cudaSuccess);
+  CHECK_EQ(resnetSimulatedMemoryUsed(0), size_t{0});
+  // On another stream before it is there, and after it is gone.
+  CHECK(signalOf([&] {
+          fill(other, allocate(), 5);
+          cudaStreamSynchronize(other);
+        }) == SIGSEGV);
+  CHECK(signalOf([&] {
+          float* gone = allocate();
+          cudaStreamSynchronize(stream);
+          fill(other, gone, 5);
+          cudaFreeAsync(gone, stream);
+          cudaStreamSynchronize(stream);
+          cudaStreamSynchronize(other);
+        }) == SIGSEGV);
+  CHECK_EQ(violationText(), std::string());
+  CHECK_EQ(cudaFreeAsync(data, stream), cudaErrorInvalidValue);
+  CHECK_HAS(violationText(), "freed before");
+  CHECK_EQ(cudaMemPoolDestroy(pool), cudaSuccess);
+  cudaStreamDestroy(stream);
+  cudaStreamDestroy(other);
+}
+
 TEST("simulated: call n fails with the code asked for, once") {
   resnetSimulatedReset();
   float* device = deviceFloats();

@@ -326,6 +326,8 @@ TEST("device memory goes up, is computed on, and comes down") {
 TEST("memory beyond the cap is refused and the rest stays usable") {
   const auto theirs = device(1000);
   CHECK_EQ(theirs->memory().limit, size_t{1000});
+  CHECK_EQ(theirs->memory().process, size_t{77});
+  CHECK_EQ(theirs->memory().processReason, "counted");
   auto fits = theirs->allocate(800);
   CHECK(fits.ok());
   const auto refused = theirs->allocate(300);
@@ -343,6 +345,8 @@ TEST("devices are listed with all that is known of them") {
   CHECK_EQ(probe.runtime, "2.0");
   CHECK_EQ(probe.cudnn, "3.0");
   CHECK_EQ(probe.cudnnPath, "/test/libcudnn.so");
+  CHECK_EQ(probe.nvml, "4.0");
+  CHECK_EQ(probe.nvmlReason, "");
   CHECK_EQ(probe.reason, "");
   CHECK_EQ(probe.devices.size(), size_t{2});
   const DeviceInfo& second = probe.devices.back();
@@ -353,6 +357,11 @@ TEST("devices are listed with all that is known of them") {
   CHECK_EQ(second.multiprocessors, 4);
   CHECK_EQ(second.memoryBytes, size_t{1} << 30);
   CHECK_EQ(second.freeBytes, size_t{1} << 29);
+  CHECK_EQ(second.processBytes, size_t{3} << 20);
+  const Ceilings& most = second.ceilings;
+  CHECK_EQ(most.bytesPerSecond, 1e12);
+  CHECK(most.float16 == 2e12 && most.bfloat16 == 3e12 && most.tf32 == 4e12 && most.float32 == 5e12);
+  CHECK_EQ(most.source, "a test's");
   CHECK(second.mig && !probe.devices.front().mig);
 }
 

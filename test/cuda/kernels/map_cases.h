@@ -21,14 +21,14 @@ inline int windowOutput(int in, int kernel, int stride, int pad, int dilation, b
 }
 
 inline void addPool(std::vector<OpCase>& list, bool isMax, Shape in, Window k, Content content,
-                    bool everyPlacement) {
+                    bool everyPlacement, cuda::ImageOrder order = cuda::ImageOrder::kForward) {
   Shape out = in;
   out.h = windowOutput(in.h, k.kernelH, k.strideH, k.padH, k.dilationH, k.ceilMode);
   out.w = windowOutput(in.w, k.kernelW, k.strideW, k.padW, k.dilationW, k.ceilMode);
   const auto call = [=](const Ops& ops, const Value& from, Value& to) {
-    const cuda::PoolArguments arguments{from.view,   to.view,     k.kernelH,        k.kernelW,
-                                        k.strideH,   k.strideW,   k.padH,           k.padW,
-                                        k.dilationH, k.dilationW, k.countIncludePad};
+    const cuda::PoolArguments arguments{
+        from.view, to.view, k.kernelH,   k.kernelW,   k.strideH,         k.strideW,
+        k.padH,    k.padW,  k.dilationH, k.dilationW, k.countIncludePad, order};
     return isMax ? ops.maxPool(arguments, nullptr) : ops.avgPool(arguments, nullptr);
   };
   const auto expect = [=](const Value& from, int n, int p, int q, int c) {
@@ -56,7 +56,8 @@ inline void addPool(std::vector<OpCase>& list, bool isMax, Shape in, Window k, C
                              std::to_string(k.strideW) + " pad" + std::to_string(k.padH) + "x" +
                              std::to_string(k.padW) + " dilation" + std::to_string(k.dilationH) +
                              "x" + std::to_string(k.dilationW) + (k.ceilMode ? " ceil" : "") +
-                             (k.countIncludePad ? "" : " -pad");
+                             (k.countIncludePad ? "" : " -pad") +
+                             (order == cuda::ImageOrder::kReverse ? " reverse" : "");
   addMaps(list, isMax ? "maxPool" : "avgPool", suffix, in, out, content, call, expect, isMax,
           everyPlacement);
 }
@@ -65,7 +66,8 @@ inline void addPools(std::vector<OpCase>& list) {
   for (Shape in : {Shape{2, 9, 7, 16}, Shape{3, 5, 12, 3}, Shape{1, 6, 6, 37}}) {
     for (bool isMax : {true, false}) {
       for (Content content : {Content::kPlain, Content::kSpecial}) {
-        addPool(list, isMax, in, {3, 3, 2, 2, 1, 1, 1, 1, false, true}, content, true);
+        for (cuda::ImageOrder order : {cuda::ImageOrder::kForward, cuda::ImageOrder::kReverse})
+          addPool(list, isMax, in, {3, 3, 2, 2, 1, 1, 1, 1, false, true}, content, true, order);
       }
       addPool(list, isMax, in, {2, 2, 2, 2, 0, 0, 1, 1, true, true}, Content::kPlain, false);
       addPool(list, isMax, in, {2, 3, 1, 2, 1, 0, 2, 1, false, true}, Content::kPlain, false);
@@ -80,20 +82,23 @@ inline void addPools(std::vector<OpCase>& list) {
 }
 
 inline void addGlobalPools(std::vector<OpCase>& list) {
-  const auto call = [](const Ops& ops, const Value& from, Value& to) {
-    return ops.globalAvgPool(from.view, to.view, nullptr);
-  };
-  for (Shape in : {Shape{3, 6, 5, 37}, Shape{1, 7, 7, 64}, Shape{2, 1, 1, 130}, Shape{2, 3, 5, 1},
-                   Shape{5, 8, 4, 72}}) {
-    for (Content content : {Content::kPlain, Content::kSpecial}) {
-      addMaps(list, "globalAvgPool", "", in, {in.n, 1, 1, in.c}, content, call,
-              [=](const Value& from, int n, int, int, int c) {
-                double sum = 0;
-                for (int y = 0; y < in.h; ++y) {
-                  for (int x = 0; x < in.w; ++x) sum += from.get(n, y, x, c);
-                }
-                return sum / (in.h * in.w);
-              });
+  for (cuda::ImageOrder order : {cuda::ImageOrder::kForward, cuda::ImageOrder::kReverse}) {
+    const auto call = [order](const Ops& ops, const Value& from, Value& to) {
+      return ops.globalAvgPool(from.view, to.view, order, nullptr);
+    };
+    const std::string suffix = order == cuda::ImageOrder::kReverse ? " reverse" : "";
+    for (Shape in : {Shape{3, 6, 5, 37}, Shape{1, 7, 7, 64}, Shape{2, 1, 1, 130}, Shape{2, 3, 5, 1},
+                     Shape{5, 8, 4, 72}}) {
+      for (Content content : {Content::kPlain, Content::kSpecial}) {
+        addMaps(list, "globalAvgPool", suffix, in, {in.n, 1, 1, in.c}, content, call,
+                [=](const Value& from, int n, int, int, int c) {
+                  double sum = 0;
+                  for (int y = 0; y < in.h; ++y) {
+                    for (int x = 0; x < in.w; ++x) sum += from.get(n, y, x, c);
+                  }
+                  return sum / (in.h * in.w);
+                });
+      }
     }
   }
 }

@@ -117,6 +117,7 @@ inline void addLayouts(std::vector<OpCase>& list) {
                    arguments.mean = normalised ? mean->as<float>() : nullptr;
                    arguments.std = normalised ? deviation->as<float>() : nullptr;
                    arguments.to = to.view;
+                   if (bytes != nhwc) arguments.order = cuda::ImageOrder::kReverse;
                    succeeded(report, ops.input(arguments, nullptr));
                    to.check(
                        report,
@@ -142,7 +143,10 @@ inline void addLayouts(std::vector<OpCase>& list) {
                    return integers ? double(i) - 7 : contentAt(Content::kSpecial, 9, i);
                  });
                  Guarded destination(count * 4);
-                 succeeded(report, ops.output({from.view, destination.data(), nhwc}, nullptr));
+                 succeeded(report, ops.output({from.view, destination.data(), nhwc,
+                                               integers != nhwc ? cuda::ImageOrder::kReverse
+                                                                : cuda::ImageOrder::kForward},
+                                              nullptr));
                  destination.check(report, "destination");
                  for (int n = 0; n < s.n; ++n) {
                    for (int y = 0; y < s.h; ++y) {

@@ -140,6 +140,9 @@ void resnetSimulatedReset() {
   all.memoryLimit = size_t{8} << 30;
   all.scheduleSeed = 0;
   all.pace = 1;
+  all.nvml = kNvmlWorks;
+  all.pools.clear();
+  all.poolsSupported = true;
   all.l2Bytes = size_t{50} << 20;
   all.calls = all.failCall = all.works = all.failWork = 0;
   all.failedCall.clear();
@@ -164,6 +167,18 @@ void resnetSimulatedSetCudnnVersion(size_t version) {
 void resnetSimulatedSetMemoryLimit(size_t bytes) {
   Lock lock(state().mutex);
   state().memoryLimit = bytes;
+}
+void resnetSimulatedSetNvml(int how) {
+  Lock lock(state().mutex);
+  state().nvml = how;
+}
+int resnetSimulatedNvml() {
+  Lock lock(state().mutex);
+  return state().nvml;
+}
+void resnetSimulatedSetPools(bool supported) {
+  Lock lock(state().mutex);
+  state().poolsSupported = supported;
 }
 void resnetSimulatedSetPace(double times) {
   Lock lock(state().mutex);
@@ -236,6 +251,7 @@ size_t resnetSimulatedLeaks(char* text, size_t bytes) {
     add("pinned allocation of " + std::to_string(allocation.bytes) + " bytes, number " +
             std::to_string(allocation.number),
         1);
+  add("memory pools", all.pools.size());
   add("streams", all.streams.size());
   add("events", all.events.size());
   add("graphs", all.graphs.size());

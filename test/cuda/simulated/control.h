@@ -47,6 +47,19 @@ void resnetSimulatedFailWorkAt(uint64_t n, cudaError_t code);
 uint64_t
 resnetSimulatedWorkCount();  // pieces run since reset or the last resnetSimulatedFailWorkAt
 
+void resnetSimulatedSetPools(bool supported);  // whether devices have memory pools; they do
+// What the driver's management library (libnvidia-ml.so.1) does: works, does not start, does not count memory by process, has
+// other numbers for processes, knows the device as a slice.
+enum ResnetSimulatedNvml {
+  kNvmlWorks,
+  kNvmlFails,
+  kNvmlCountsNothing,
+  kNvmlForeignNumbers,
+  kNvmlSlice
+};
+void resnetSimulatedSetNvml(int how);
+int resnetSimulatedNvml();
+
 size_t resnetSimulatedMemoryUsed(int device);
 size_t resnetSimulatedPeakMemory(int device);
 size_t resnetSimulatedPageableCopies();  // asynchronous copies from or to memory that is not pinned

@@ -68,6 +68,7 @@ const Allocation* find(const std::map<uintptr_t, Allocation>& in, const void* po
   if (next == in.begin()) return nullptr;
   const Allocation& allocation = std::prev(next)->second;
   const size_t offset = size_t(static_cast<const uint8_t*>(pointer) - allocation.data);
+  if (allocation.freed) return nullptr;
   return offset <= allocation.bytes && bytes <= allocation.bytes - offset ? &allocation : nullptr;
 }
 
@@ -185,11 +186,12 @@ bool overlapsDevice(const void* pointer, size_t bytes) {
 
 void openMemory(int device) {
   for (auto& [address, allocation] : state().devices[size_t(device)].allocations)
-    mprotect(allocation.mapping, allocation.mapped, PROT_READ | PROT_WRITE);
+    if (allocation.ready) mprotect(allocation.mapping, allocation.mapped, PROT_READ | PROT_WRITE);
 }
 
 void closeMemory(int device) {
   for (auto& [address, allocation] : state().devices[size_t(device)].allocations) {
+    if (!allocation.ready) continue;
     checkRedZones(allocation);
     mprotect(allocation.mapping, allocation.mapped, PROT_NONE);
   }

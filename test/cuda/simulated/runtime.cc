@@ -225,6 +225,9 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
     case cudaDevAttrCooperativeLaunch:
       *value = 1;
       break;
+    case cudaDevAttrMemoryPoolsSupported:
+      *value = state().poolsSupported ? 1 : 0;
+      break;
     default:
       return entry.leave(cudaErrorInvalidValue);
   }

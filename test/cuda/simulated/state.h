@@ -58,6 +58,9 @@ struct Allocation {
   size_t mapped = 0;
   int device = 0;
   uint64_t number = 0;
+  // Of a pool: not before its stream has come to it, and not once it was given back.
+  CUmemPoolHandle_st* pool = nullptr;
+  bool ready = true, freed = false;
 };
 
 struct Device {
@@ -77,6 +80,7 @@ struct State {
   size_t cudnnVersion = 92400;
   size_t memoryLimit = size_t{8} << 30;
   double pace = 1;
+  int nvml = 0;
   size_t l2Bytes = size_t{50} << 20;
   uint64_t scheduleSeed = 0;
   std::mt19937_64 random;
@@ -84,6 +88,8 @@ struct State {
   std::map<uintptr_t, Allocation> pinned;
   std::set<CUstream_st*> streams;
   std::set<CUevent_st*> events;
+  std::set<CUmemPoolHandle_st*> pools;
+  bool poolsSupported = true;
   std::set<CUgraph_st*> graphs;
   std::set<CUgraphExec_st*> executables;
   std::map<std::string, int64_t> foreign;  // objects of cuDNN, by kind
@@ -170,6 +176,10 @@ struct CUevent_st {
   resnet::simulated::OperationPointer operation;  // of the last record
   resnet::simulated::Capture* capture = nullptr;  // recorded while its stream captured
   std::vector<int> captureTail;
+};
+
+struct CUmemPoolHandle_st {
+  int device = 0;
 };
 
 struct CUgraph_st {

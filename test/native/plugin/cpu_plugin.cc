@@ -55,7 +55,9 @@ class CpuDevice final : public Backend {
     std::memcpy(to, from.data(), bytes);
     return Status::okay();
   }
-  MemoryUse memory() const override { return {.tensors = used_->load(), .limit = limit_}; }
+  MemoryUse memory() const override {
+    return {.tensors = used_->load(), .limit = limit_, .process = 77, .processReason = "counted"};
+  }
 
   Result<std::shared_ptr<const Program>> compile(const Plan& plan,
                                                  std::shared_ptr<const Weights> weights,
@@ -77,7 +79,11 @@ class CpuDevice final : public Backend {
 };
 
 Probe probe() {
-  Probe found{.driver = "1.0", .runtime = "2.0", .cudnn = "3.0", .cudnnPath = "/test/libcudnn.so"};
+  Probe found{.driver = "1.0",
+              .runtime = "2.0",
+              .cudnn = "3.0",
+              .cudnnPath = "/test/libcudnn.so",
+              .nvml = "4.0"};
   if (const char* reason = std::getenv("RESNET_TEST_PLUGIN_REASON")) return {.reason = reason};
   for (int i = 0; i < kDevices; ++i) {
     found.devices.push_back({.index = i,
@@ -88,7 +94,9 @@ Probe probe() {
                              .multiprocessors = 4,
                              .memoryBytes = kDeviceBytes,
                              .freeBytes = kDeviceBytes / 2,
-                             .mig = i == 1});
+                             .mig = i == 1,
+                             .ceilings = {1e12, 2e12, 3e12, 4e12, 5e12, "a test's"},
+                             .processBytes = 3 << 20});
   }
   return found;
 }

@@ -57,7 +57,7 @@ template <typename T>
 cudnnStatus_t give(const std::vector<T>& values, int64_t requested, int64_t* count, void* into) {
   if (count != nullptr) *count = int64_t(values.size());
   const size_t copied = std::min(values.size(), size_t(std::max<int64_t>(requested, 0)));
-  if (into != nullptr) std::memcpy(into, values.data(), copied * sizeof(T));
+  if (into != nullptr && copied > 0) std::memcpy(into, values.data(), copied * sizeof(T));
   return CUDNN_STATUS_SUCCESS;
 }
 

@@ -1,0 +1,23 @@
+// What compiling a program takes along: the cache of engines on disk, memory for races under the cap, a
+// stream to race on.
+#pragma once
+
+#include <optional>
+
+#include "cuda/cudnn/choose.h"
+#include "cuda/device.h"
+
+namespace resnet::cuda {
+
+struct Workshop {
+  std::optional<EngineCache> cache;
+  ChooseOptions choose;
+  Stream stream;
+
+  // Whether anything may be decided by time.
+  bool measures() const { return choose.autotune != Autotune::kOff && !choose.deterministic; }
+
+  Status open(Device& device, const CompileOptions& options, const Control& control);
+};
+
+}  // namespace resnet::cuda
