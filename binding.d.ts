@@ -78,6 +78,12 @@ export interface DeviceMemory {
   dispose(): void
 }
 
+/** A decoded image, with what becomes of it; in use by a run, it is freed after that. */
+export interface Picture {
+  readonly [brand]: 'Picture'
+  dispose(): void
+}
+
 export type DeviceView = Float32Array | Int32Array | Uint16Array | Uint8Array
 export interface PluginInfo {
   /** 'cuda' */
@@ -162,9 +168,13 @@ export interface DevicePiece {
   offset: number
   bytes: number
 }
+/** One image of an input that resizes. */
+export interface PicturePiece {
+  picture: Picture
+}
 export interface RunCall {
   batch: number
-  inputs: (InputView | DevicePiece)[][]
+  inputs: (InputView | DevicePiece | PicturePiece)[][]
   outputs: (OutputView | DevicePiece)[][]
   control?: Control
 }
@@ -273,6 +283,8 @@ export interface ImageCall {
   threads?: number
   control?: Control
 }
+/** An image that becomes a picture: without the output. */
+export type PictureCall<Call extends ImageCall> = Omit<Call, 'output'>
 export interface JpegCall extends ImageCall {
   /** Path of a libturbojpeg. */
   library: string
@@ -318,6 +330,7 @@ export interface Counters {
   lanes: number
   devices: number
   deviceMemories: number
+  pictures: number
   runsInFlight: number
 }
 export interface NativeError extends Error {
@@ -352,6 +365,12 @@ export interface Binding {
   prepareJpeg(call: JpegCall): Promise<void>
   /** The same of decoded pixels. Rejects: OUT_OF_MEMORY. */
   preparePixels(call: PixelsCall): Promise<void>
+  /**
+   * The same decoding and colours, as a picture for a plan's input with `resize`: it keeps the pixels that the window is
+   * made of. Reject as those above.
+   */
+  decodeJpeg(call: PictureCall<JpegCall>): Promise<Picture>
+  decodePixels(call: PictureCall<PixelsCall>): Promise<Picture>
   /** The file of NVIDIA's driver (libcuda.so.1) as the loader finds it, '' where there is none. */
   nvidiaDriver(): string
   /** Opens a plugin's library. Rejects: UNAVAILABLE, saying why it is none that this addon can use. */

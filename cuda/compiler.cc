@@ -448,7 +448,9 @@ Status Compiler::lower(int s, const InputStep& step) {
   // A copy has written the images forward, or a caller somehow.
   border.order = orders_[size_t(step.output)] = ImageOrder::kReverse;
   border.offset = offsets_[size_t(step.output)];
-  border.imageBytes = size_t(value.h) * value.w * value.c * dtypeBytes(step.dtype);
+  border.resize = step.resize;
+  if (!step.resize)
+    border.imageBytes = size_t(value.h) * value.w * value.c * dtypeBytes(step.dtype);
   if (step.dtype == DType::kUint8) {
     std::vector<float> both(2 * size_t(value.c));
     std::string key = "normalisation";
@@ -464,7 +466,7 @@ Status Compiler::lower(int s, const InputStep& step) {
     RESNET_RETURN_IF_ERROR(keepFloats(key, both, border.mean));
     border.std = border.mean + value.c;
   }
-  schedule_.choices[size_t(s)].implementation = "kernel input";
+  schedule_.choices[size_t(s)].implementation = step.resize ? "kernel resize" : "kernel input";
   schedule_.inputs.push_back(border);
   return Status::okay();
 }

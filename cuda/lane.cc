@@ -105,6 +105,7 @@ CudaLane::~CudaLane() {
   CurrentDevice current(device_.index());
   settleCompute();  // after a start that failed
   slots_.clear();
+  pictures_.reset();
   graph_ = {};
   arena_ = {};
   second_ = {};
@@ -124,6 +125,11 @@ Status CudaLane::start() {
   RESNET_RETURN_IF_ERROR(device_.clear(arena_.data(), arena_.bytes()));
   for (Stream* stream : {&upload_, &compute_, &download_}) RESNET_RETURN_IF_ERROR(make(*stream));
   if (program_->schedule_.tracks == 2) RESNET_RETURN_IF_ERROR(second_.make());
+
+  for (const InputBorder& border : program_->schedule_.inputs) {
+    if (!border.resize || pictures_) continue;
+    RESNET_RETURN_IF_ERROR(pictures_.emplace(device_).start());
+  }
 
   const int maxBatch = program_->options_.maxBatch;
   const size_t slotBytes = stagingBytes(program_->schedule_.inputs, maxBatch) +
@@ -257,6 +263,19 @@ Status CudaLane::enqueueInputs(Slot& slot) {
 
 Status CudaLane::enqueueInput(Slot& slot, const InputBorder& border, size_t& staged) {
   const std::vector<InputPiece>& pieces = slot.work.submission.inputs[size_t(border.index)];
+  if (border.resize) {
+    const auto viewOf = [&](int image) {
+      View view;
+      const auto place = [&](int track, const Range& range) {
+        view = imagesOf(border.value, trackArena(track), border.offset, range);
+        return Status::okay();
+      };
+      // It fails as `place` does: never.
+      static_cast<void>(visitTracks(program_->schedule_, image, 1, place));
+      return view;
+    };
+    return pictures_->enqueue(border, pieces, viewOf, {upload_, compute_});
+  }
   const size_t begin = staged = aligned(staged);
   for (const InputPiece& piece : pieces) {
     if (piece.onDevice) continue;

@@ -7,9 +7,11 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <vector>
 
+#include "cuda/pictures.h"
 #include "cuda/program.h"
 
 namespace resnet::cuda {
@@ -78,6 +80,7 @@ class CudaLane final : public Lane {
   Stream upload_, compute_, download_;
   SecondTrack second_;  // unmade with one track
   GraphExecutable graph_;
+  std::optional<Pictures> pictures_;  // where an input takes them
   std::vector<std::unique_ptr<Slot>> slots_;
 
   std::mutex mutex_;  // guards the rest

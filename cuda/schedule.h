@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,9 +31,11 @@ struct InputBorder {
   int index = 0;  // in the submission
   DType type = DType::kFloat32;
   bool nhwc = false;
+  std::optional<Interpolation> resize;          // pieces are pictures of sizes of their own
   const float *mean = nullptr, *std = nullptr;  // device memory
   View value;                                   // of one image; data is an offset into the arena
-  size_t offset = 0, imageBytes = 0;            // of the value in the arena; of the caller's image
+  // Of the value in the arena; of the caller's image, 0 for pictures.
+  size_t offset = 0, imageBytes = 0;
   ImageOrder order = ImageOrder::kForward;
 };
 struct OutputBorder {

@@ -6,7 +6,7 @@ import { addon, native, nativeSync } from './native/call.js'
 import { closest, describe } from './options.js'
 import { allocateOutput, type Shape } from './outputs.js'
 import { type Compiled, compileProgram, disposeCompiled, ProgramCache } from './programs.js'
-import { Tensor } from './tensor.js'
+import { adopted, Tensor } from './tensor.js'
 
 /** Parameters of an operation by their PyTorch names. */
 export type Parameters = Readonly<Record<string, Tensor | undefined>>
@@ -162,8 +162,8 @@ function checkFloats(name: string, label: string, tensor: Tensor): Tensor {
 /** Maps keep the layout of the first input; what has become a vector, or came as one, is [N, D]. */
 function asTensor(view: Float32Array | Int32Array, images: number, [h, w, c]: Shape, like: Tensor): Tensor {
   return like.shape.length === 2
-    ? Tensor.adopt(view, [images, c], 'nchw')
-    : Tensor.adopt(view, [images, c, h, w], like.layout)
+    ? (adopted(view, [images, c], 'nchw') as Tensor)
+    : (adopted(view, [images, c, h, w], like.layout) as Tensor)
 }
 
 const isCounter = (name: string) => name.endsWith('num_batches_tracked')

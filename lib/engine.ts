@@ -14,7 +14,7 @@ import { type Graph, type GraphNode, indicesOf } from './graph/graph.js'
 import { lower } from './graph/lower.js'
 import type { InputStep, MemoryLayout } from './graph/plan.js'
 import type { ImageLine } from './image/decode.js'
-import type { ImageForm } from './image/types.js'
+import type { ImageForm, Preprocessing } from './image/types.js'
 import { native } from './native/call.js'
 import { holdAll } from './native/storage.js'
 import { type Compiled, compileProgram, ProgramCache, type ProgramMemory } from './programs.js'
@@ -66,6 +66,8 @@ export interface InputKind {
   width: number
   dtype: InputStep['dtype']
   layout: MemoryLayout
+  /** They are decoded pictures, of this size once they are resized so. */
+  resize?: InputStep['resize']
 }
 
 /** Images that may share a batch. */
@@ -83,8 +85,10 @@ export interface EngineParts {
   architecture: Architecture
   weights: Weights
   checkpoint?: Checkpoint
-  /** Of uint8 input, per channel. */
-  normalisation: { mean: readonly number[]; std: readonly number[] }
+  /** Of uint8 input, per channel; how pictures are resized. */
+  preprocessing: Pick<Preprocessing, 'mean' | 'std' | 'interpolation'>
+  /** Images are resized by the device, where it is not the host. */
+  resizeOnDevice: boolean
   options: EngineOptions
 }
 
@@ -136,14 +140,16 @@ export class Engine {
 
   /** What decoded images are made before they come here: a device normalises them itself, for a quarter of the bytes. */
   get form(): ImageForm {
-    return this.lease === undefined ? 'float32' : 'uint8'
+    if (this.lease === undefined) return 'float32'
+    return this.parts.resizeOnDevice ? 'picture' : 'uint8'
   }
 
   /** What images are in that form. */
   imagesOf(height: number, width: number): InputKind {
-    return this.form === 'float32'
-      ? { height, width, dtype: 'float32', layout: 'nchw' }
-      : { height, width, dtype: 'uint8', layout: 'nhwc' }
+    const { form } = this
+    if (form === 'float32') return { height, width, dtype: 'float32', layout: 'nchw' }
+    const levels = { height, width, dtype: 'uint8', layout: 'nhwc' } as const
+    return form === 'uint8' ? levels : { ...levels, resize: this.parts.preprocessing.interpolation }
   }
 
   /** What is under way, and what it takes. */
@@ -155,7 +161,7 @@ export class Engine {
   }
 
   kindOf(input: InputKind, request: Request): Kind {
-    const { height, width, dtype, layout } = input
+    const { height, width, dtype, layout, resize = '' } = input
     const known = this.kinds.get(request)
     for (const kind of known ?? []) {
       const { input: other } = kind
@@ -163,11 +169,13 @@ export class Engine {
         other.height === height &&
         other.width === width &&
         other.dtype === dtype &&
-        other.layout === layout
+        other.layout === layout &&
+        other.resize === input.resize
       )
         return kind
     }
-    const kind = { key: [`${height}x${width}`, request.key, dtype, layout].join(' | '), input, request }
+    const key = [`${height}x${width}`, request.key, dtype, layout, resize].join(' | ')
+    const kind = { key, input, request }
     if (known === undefined || known.length === maxKinds) this.kinds.set(request, [kind])
     else known.push(kind)
     return kind
@@ -277,15 +285,16 @@ export class Engine {
   }
 
   private async compile({ input, request }: Kind, maxBatch: number, signal: Signal): Promise<Compiled> {
-    const { height, width, dtype, layout } = input
+    const { height, width, ...given } = input
     const { outputs, tail } = request
-    const { binding, weights, normalisation, architecture, device } = this.parts
+    const { binding, weights, preprocessing, architecture, device } = this.parts
+    const { mean, std } = preprocessing
     const { threads, lanes: maxLanes, float32Precision, isa } = this.options
     const graph: Graph = [...this.network.graph, ...tail]
     const shape = [height, width, architecture.inChannels] as const
     const { plan, outputShapes } = lower({
       graph,
-      inputs: [{ name: inputName, shape, dtype, layout, ...normalisation }],
+      inputs: [{ name: inputName, shape, mean, std, ...given }],
       outputs: outputs.map((name) => ({ name, layout: 'nchw' })),
       dtype: device.explanation.dtype,
     })

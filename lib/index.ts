@@ -13,6 +13,7 @@ export type {
   ClassifyStreamOptions,
   CreateOptions,
   ExplainOptions,
+  HostCallOptions,
   LoadOptions,
   LoadProgress,
   ModelOptions,
@@ -26,12 +27,17 @@ export { type Images, type Prediction, ResNet } from './resnet.js'
 export type { ModelStats } from './stats.js'
 export type { Source, Streamed } from './stream.js'
 export {
+  type AnyTensor,
   type DeviceTensor,
   type DType,
   type Float32Tensor,
+  type HostTensor,
   type Layout,
+  type Place,
   Tensor,
+  type TensorConstructor,
   type TensorData,
   type TensorOptions,
+  type TransferOptions,
 } from './tensor.js'
 export type { WeightsSource } from './weights/source.js'

@@ -1,13 +1,14 @@
-import type { InputView, OutputView } from '../binding.js'
+import type { InputView, OutputView, Picture } from '../binding.js'
+import type { Slice } from './batching/part.js'
 import type { Engine, EngineCall, Request } from './engine.js'
 import { invalidArgument, ResNetError } from './errors.js'
-import { type ImageData, preprocess } from './image/decode.js'
+import { preprocess } from './image/decode.js'
 import { type ImageLimits, isSharp } from './image/source.js'
-import type { ImageInput, PreprocessedImage, Preprocessing } from './image/types.js'
+import type { ImageData, ImageInput, PreprocessedImage, Preprocessing } from './image/types.js'
 import { native } from './native/call.js'
-import { DeviceStorage, type StoredPiece, storedPiece } from './native/storage.js'
+import { DeviceStorage, StoredPicture, type StoredPiece, storedPiece } from './native/storage.js'
 import { allocateOutput, elementsOfOutput, type Shape } from './outputs.js'
-import type { Tensor } from './tensor.js'
+import { type AnyTensor, objectOf } from './tensor.js'
 
 export interface CallRunner {
   /** What messages begin with: 'classify'. */
@@ -152,11 +153,11 @@ function part<View extends InputView | OutputView>(view: View, from: number, to:
 }
 
 /** Runs a tensor [N, C, H, W] straight from its memory. */
-export async function tensorOutputs(x: Tensor, runner: CallRunner): Promise<Output[]> {
+export async function tensorOutputs(x: AnyTensor, runner: CallRunner): Promise<Output[]> {
   const { engine, request, call } = runner
   const { pieceAt, images, height, width, dtype, layout } = asInput(x, runner)
   const outputs = new Outputs(runner, images)
-  const release = x.hold()
+  const release = objectOf(x).hold()
   try {
     await call.submit(engine.kindOf({ height, width, dtype, layout }, request), {
       images,
@@ -174,7 +175,7 @@ export async function tensorOutputs(x: Tensor, runner: CallRunner): Promise<Outp
   return outputs.all()
 }
 
-function asInput(x: Tensor, { method, engine }: CallRunner) {
+function asInput(x: AnyTensor, { method, engine }: CallRunner) {
   const expected = engine.architecture.inChannels
   const [images = 0, channels = 0, height = 0, width = 0] = x.shape
   if (x.shape.length !== 4 || channels !== expected) {
@@ -197,7 +198,7 @@ function asInput(x: Tensor, { method, engine }: CallRunner) {
 
 /** Gives the memory of consecutive images of a tensor. */
 function pieces(
-  x: Tensor,
+  x: AnyTensor,
   elements: number,
   method: string,
   { lease }: Engine,
@@ -212,7 +213,7 @@ function pieces(
         `${x.device}; await tensor.to('cpu') copies it`,
     )
   }
-  return (from, count) => x.piece(from * elements, count * elements)
+  return (from, count) => objectOf(x).piece(from * elements, count * elements)
 }
 
 /**
@@ -260,6 +261,7 @@ async function decodeAndRun(
   const { call, engine } = runner
   const { gate } = engine
   const gated = positions.filter((index) => isAtHand(images[index] as ImageInput)).length
+  const pictures = new Pictures()
   let inside = 0
   const leave = (count: number) => {
     const leaving = Math.min(count, inside)
@@ -272,11 +274,35 @@ async function decodeAndRun(
     inside = gated
     const slice = { positions, outputs, started: leave, waitedMs: performance.now() - begun }
     const decoded = await Promise.all(
-      positions.map((index) => decodeOne(images[index] as ImageInput, index, runner)),
+      positions.map(async (index) => {
+        const { data, ...image } = await decodeOne(images[index] as ImageInput, index, runner)
+        return { ...image, data: pictures.keep(data) }
+      }),
     )
     await Promise.all(bySize(decoded).map((group) => runGroup(group, slice, runner)))
   } finally {
     leave(inside)
+    pictures.dispose()
+  }
+}
+
+/** Decoded images that are native: freed when the call is done with them, and no batch runs them. */
+class Pictures {
+  private readonly kept: StoredPicture[] = []
+  private over = false
+
+  keep(data: ImageData): Exclude<ImageData, Picture> | StoredPicture {
+    if (ArrayBuffer.isView(data)) return data
+    const picture = new StoredPicture(data)
+    this.kept.push(picture)
+    // One that is decoded after another has failed.
+    if (this.over) picture.dispose()
+    return picture
+  }
+
+  dispose(): void {
+    this.over = true
+    for (const picture of this.kept) picture.dispose()
   }
 }
 
@@ -317,10 +343,10 @@ interface Group {
   width: number
   /** Positions within the batch. */
   members: number[]
-  pieces: ImageData[]
+  pieces: Slice['pieces']
 }
 
-function bySize(decoded: readonly PreprocessedImage<ImageData>[]): Group[] {
+function bySize(decoded: readonly PreprocessedImage<Slice['pieces'][number]>[]): Group[] {
   const groups = new Map<string, Group>()
   for (const [member, { data, height, width }] of decoded.entries()) {
     const key = `${height}x${width}`

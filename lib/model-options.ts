@@ -16,6 +16,10 @@ export interface TensorCallOptions extends CallOptions {
   /** 'device' leaves the result in the memory of the model's device. Default 'host'. */
   output?: 'host' | 'device'
 }
+/** The same where the result is in the host's memory. */
+export interface HostCallOptions extends TensorCallOptions {
+  output?: 'host'
+}
 export interface ClassifyOptions extends CallOptions {
   /** How many classes to name, at most as many as there are. Default 5. */
   topK?: number
@@ -99,6 +103,12 @@ export interface ModelOptions {
   labels?: readonly string[]
   /** Fields that replace those of the checkpoint's preset. */
   preprocess?: Partial<Omit<Preprocessing, 'source'>>
+  /**
+   * Where images are resized and cropped, once they are decoded: 'host' (default), or the model's 'device', which gives the
+   * same levels. Worth it where the host's processor is what limits; decoded images are uploaded whole, as far as the crop
+   * needs them. A model on the CPU does the same either way.
+   */
+  preprocessOn?: 'host' | 'device'
   /** Turn images as their EXIF orientation says. Default false, as PIL and torchvision. */
   autoOrient?: boolean
   /**
@@ -168,6 +178,7 @@ export const modelTable = {
   ),
   labels: option.list(text, 1, 1_000_000),
   preprocess: option.value<NonNullable<ModelOptions['preprocess']>>('an object', isObject),
+  preprocessOn: option.defaulting(option.oneOf('host', 'device'), 'host' as const),
   autoOrient: option.defaulting(option.boolean, false),
   jpegScaling: option.defaulting(option.boolean, false),
   imageLimits: limits,

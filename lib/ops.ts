@@ -4,7 +4,7 @@ import { invalidArgument } from './errors.js'
 import { type GraphNode, indicesOf } from './graph/graph.js'
 import type { NormNames, Pair } from './graph/plan.js'
 import * as option from './options.js'
-import { type Float32Tensor, Tensor } from './tensor.js'
+import { adopted, type Float32Tensor, Tensor } from './tensor.js'
 
 /** One number for both axes, or [vertical, horizontal]. */
 export type Size = number | readonly [number, number]
@@ -246,7 +246,7 @@ export async function globalAvgPool2d(x: Tensor, options?: OpOptions): Promise<F
     signal,
     graph: () => [{ kind: 'globalAvgPool', name: 'globalAvgPool2d', input: 'x' }],
   })
-  return Tensor.adopt(y.data, [images, channels], 'nchw') as Float32Tensor
+  return adopted(y.data, [images, channels], 'nchw') as Float32Tensor
 }
 
 /**

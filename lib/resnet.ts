@@ -29,6 +29,7 @@ import {
   createTable,
   type ExplainOptions,
   explainTable,
+  type HostCallOptions,
   type LoadOptions,
   limitsTable,
   loadTable,
@@ -45,7 +46,7 @@ import { addon, native, nativeSync } from './native/call.js'
 import * as option from './options.js'
 import { type ModelStats, statsOf } from './stats.js'
 import { type Source, type Streamed, type Streaming, streamed } from './stream.js'
-import { type DType, type Float32Tensor, Tensor } from './tensor.js'
+import { type AnyTensor, adopted, type DType, type Float32Tensor, Tensor } from './tensor.js'
 import { chooseLabels } from './weights/labels.js'
 import { matchCheckpoint } from './weights/match.js'
 import { locate, type WeightsSource } from './weights/source.js'
@@ -58,7 +59,7 @@ export interface Prediction {
 }
 
 /** An image, a list of them, or a tensor [N, C, H, W] (float32 as the network takes it, or uint8 pixels). */
-export type Images = ImageInput | readonly ImageInput[] | Tensor
+export type Images = ImageInput | readonly ImageInput[] | AnyTensor
 
 /** The options that every call has, and a signal of the library's own. */
 interface CallValues {
@@ -119,7 +120,8 @@ export class ResNet {
       architecture,
       weights,
       checkpoint,
-      normalisation: this.preprocessing,
+      preprocessing: this.preprocessing,
+      resizeOnDevice: values.preprocessOn === 'device',
       options: {
         maxBatch,
         maxDelayMs,
@@ -236,7 +238,7 @@ export class ResNet {
    * @example
    * const [{ label, score }] = await model.classify('cat.jpg', { topK: 1 })
    */
-  classify(images: readonly ImageInput[] | Tensor, options?: ClassifyOptions): Promise<Prediction[][]>
+  classify(images: readonly ImageInput[] | AnyTensor, options?: ClassifyOptions): Promise<Prediction[][]>
   classify(image: ImageInput, options?: ClassifyOptions): Promise<Prediction[]>
   async classify(images: Images, options?: ClassifyOptions): Promise<Prediction[] | Prediction[][]> {
     const lists = await this.classified(images, option.readOptions('classify', classifyTable, options))
@@ -252,7 +254,9 @@ export class ResNet {
    * @example
    * const logits = await model.forward(Tensor.from(new Float32Array(3 * 224 * 224), [1, 3, 224, 224]))
    */
-  async forward(x: Tensor, options?: TensorCallOptions): Promise<Float32Tensor> {
+  forward(x: AnyTensor, options?: HostCallOptions): Promise<Float32Tensor>
+  forward(x: AnyTensor, options: TensorCallOptions): Promise<AnyTensor<'float32'>>
+  async forward(x: AnyTensor, options?: TensorCallOptions): Promise<AnyTensor<'float32'>> {
     const call = option.readOptions('forward', tensorTable, options)
     if (!(x instanceof Tensor)) {
       throw invalidArgument(
@@ -270,7 +274,9 @@ export class ResNet {
    * @example
    * const { data, shape } = await model.embed(['a.jpg', 'b.jpg'])
    */
-  async embed(images: Images, options?: TensorCallOptions): Promise<Float32Tensor> {
+  embed(images: Images, options?: HostCallOptions): Promise<Float32Tensor>
+  embed(images: Images, options: TensorCallOptions): Promise<AnyTensor<'float32'>>
+  async embed(images: Images, options?: TensorCallOptions): Promise<AnyTensor<'float32'>> {
     const call = option.readOptions('embed', tensorTable, options)
     const [pooled] = await this.run('embed', images, this.engine.pooled(), call)
     return asVectors(pooled as Output)
@@ -321,7 +327,7 @@ export class ResNet {
       this.streaming(values),
       async (image, signal) => {
         const [pooled] = await this.run('embed', image, this.engine.pooled(), { priority, signal })
-        return { embedding: asVectors(pooled as Output) }
+        return { embedding: asVectors(pooled as Output) as Float32Tensor }
       },
     )
   }
@@ -334,11 +340,21 @@ export class ResNet {
    * @example
    * const { layer2, layer4 } = await model.features('cat.jpg', ['layer2', 'layer4'])
    */
+  features<const Stage extends string>(
+    images: Images,
+    stages: readonly Stage[],
+    options?: HostCallOptions,
+  ): Promise<Record<Stage, Float32Tensor>>
+  features<const Stage extends string>(
+    images: Images,
+    stages: readonly Stage[],
+    options: TensorCallOptions,
+  ): Promise<Record<Stage, AnyTensor<'float32'>>>
   async features<const Stage extends string>(
     images: Images,
     stages: readonly Stage[],
     options?: TensorCallOptions,
-  ): Promise<Record<Stage, Float32Tensor>> {
+  ): Promise<Record<Stage, AnyTensor<'float32'>>> {
     const call = option.readOptions('features', tensorTable, options)
     const stage = option.value<string>('a string', (value) => typeof value === 'string')
     const names = option.check('features', 'stages', option.list(stage, 1, 64), stages)
@@ -346,7 +362,7 @@ export class ResNet {
     const outputs = await this.run('features', images, this.engine.stages(distinct), call)
     return Object.fromEntries(outputs.map((output, i) => [distinct[i], asMaps(output)])) as Record<
       Stage,
-      Float32Tensor
+      AnyTensor<'float32'>
     >
   }
 
@@ -524,10 +540,10 @@ function architectureIn(metadata: Record<string, string>): string | Architecture
   }
 }
 
-function asVectors({ images, shape: [, , c], data }: Output): Float32Tensor {
-  return Tensor.adopt(data, [images, c], 'nchw') as Float32Tensor
+function asVectors({ images, shape: [, , c], data }: Output): AnyTensor<'float32'> {
+  return adopted(data, [images, c], 'nchw') as AnyTensor<'float32'>
 }
 
-function asMaps({ images, shape: [h, w, c], data }: Output): Float32Tensor {
-  return Tensor.adopt(data, [images, c, h, w], 'nchw') as Float32Tensor
+function asMaps({ images, shape: [h, w, c], data }: Output): AnyTensor<'float32'> {
+  return adopted(data, [images, c, h, w], 'nchw') as AnyTensor<'float32'>
 }

@@ -4,21 +4,30 @@ import { invalidArgument, ResNetError, unsupported } from './errors.js'
 import { addon, native } from './native/call.js'
 import { type CudaName, cudaDevice, type Lease, leaseDevice } from './native/devices.js'
 import { DeviceStorage, type StoredPiece, storedPiece } from './native/storage.js'
-import { boolean, check, defaulting, describe, matching, oneOf, optional, readOptions } from './options.js'
+import {
+  boolean,
+  check,
+  defaulting,
+  describe,
+  matching,
+  oneOf,
+  optional,
+  readOptions,
+  signal,
+} from './options.js'
+import type {
+  AnyTensor,
+  DType,
+  Layout,
+  Place,
+  TensorConstructor,
+  TensorData,
+  TensorOptions,
+  TransferOptions,
+  Tensor as TypedTensor,
+} from './tensor-types.js'
 
-export type DType = 'float32' | 'float16' | 'bfloat16' | 'uint8' | 'int32'
-export type Layout = 'nchw' | 'nhwc'
-/** float16 and bfloat16 are held as their bits. */
-export type TensorData = Float32Array | Uint16Array | Uint8Array | Int32Array
-
-export interface TensorOptions {
-  /** How `data` orders a shape of four dimensions. Default 'nchw'; `shape` is N, C, H, W either way. */
-  layout?: Layout
-  /** Needed for a Uint16Array, which holds 'float16' or 'bfloat16' bits; otherwise follows from `data`. */
-  dtype?: DType
-  /** Take the buffer over without a copy; the caller's arrays over it become empty. Default false. */
-  transfer?: boolean
-}
+export type * from './tensor-types.js'
 
 const fromTable = {
   layout: defaulting(oneOf('nchw', 'nhwc'), 'nchw' as const),
@@ -38,17 +47,20 @@ const arrayOf = {
 } as const
 
 /**
- * An array of numbers with a shape. The `shape` of images and feature maps is always N, C, H, W, that of logits and
- * embeddings N, D; `layout` says how `data` is ordered. A uint8 tensor is pixels wherever one goes in: the model's mean
- * and std are applied. Its memory is lent to running calls: write to `data` only when none has the tensor. A tensor may
- * lie in a device's memory (`device`): it goes into networks on that device, and `to('cpu')` copies it back.
+ * What `Tensor` is. Its types are those of tensor-types.ts: by them a tensor on a device has no `data`, here it is a getter
+ * that throws.
+ * @internal
  */
-export class Tensor {
+export class TensorObject {
+  // The name that errors and inspection show.
+  static {
+    Object.defineProperty(TensorObject, 'name', { value: 'Tensor' })
+  }
+
   readonly shape: readonly number[]
   readonly dtype: DType
   readonly layout: Layout
   readonly device: 'cpu' | CudaName
-  /** Elements: the product of `shape`. */
   readonly size: number
   private readonly storage: TensorData | DeviceStorage
 
@@ -68,30 +80,21 @@ export class Tensor {
     this.layout = layout
   }
 
-  /** @internal A tensor over memory that nobody else holds. */
+  /** A tensor over memory that nobody else holds. */
   static adopt(
     data: Float32Array | Int32Array | DeviceStorage,
     shape: readonly number[],
     layout: Layout,
-  ): Tensor {
+  ): TensorObject {
     const dtype = Object.prototype.toString.call(data) === '[object Int32Array]' ? 'int32' : 'float32'
-    return new Tensor(data, shape, dtype, layout)
+    return new TensorObject(data, shape, dtype, layout)
   }
 
-  /**
-   * A tensor of `data`, copied unless `transfer` is set.
-   * @param data As many elements as `shape` has; Float32Array, Uint8Array, Int32Array, or Uint16Array with `dtype`.
-   * @param shape 1 to 4 dimensions: N, C, H, W (whatever `layout` is) or N, D; a convolution's weight is K, C, R, S.
-   * @throws ERR_RESNET_INVALID_ARGUMENT for a shape, length or dtype that do not fit.
-   * @example
-   * const x = Tensor.from(new Float32Array(2 * 3 * 4 * 4), [2, 3, 4, 4])
-   * const pixels = Tensor.from(new Uint8Array(224 * 224 * 3), [1, 3, 224, 224], { layout: 'nhwc' })
-   */
   static from(
     data: TensorData | Uint8ClampedArray,
     shape: readonly number[],
     options?: TensorOptions,
-  ): Tensor {
+  ): TensorObject {
     const { layout, dtype: asked, transfer } = readOptions('Tensor.from', fromTable, options)
     const elements = checkShape(shape)
     const dtype = dtypeOf(data, asked)
@@ -106,13 +109,10 @@ export class Tensor {
       )
     }
     const own = transfer ? takeOver(data) : copyOf(data)
-    return new Tensor(asDType(own, dtype), shape, dtype, layout)
+    return new TensorObject(asDType(own, dtype), shape, dtype, layout)
   }
 
-  /**
-   * Dense, in the order of `layout`; float16 and bfloat16 as bits.
-   * @throws ERR_RESNET_UNSUPPORTED for a tensor in a device's memory: `to('cpu')` copies it.
-   */
+  /** @throws ERR_RESNET_UNSUPPORTED for a tensor in a device's memory: `to('cpu')` copies it. */
   get data(): TensorData {
     if (!(this.storage instanceof DeviceStorage)) return this.storage
     throw unsupported(
@@ -120,11 +120,7 @@ export class Tensor {
     )
   }
 
-  /**
-   * The address of a device tensor's memory, for other libraries that use the same device. Unsafe: it is valid until the
-   * tensor is disposed of or collected, and nothing orders what others do there with what runs here.
-   * @throws ERR_RESNET_UNSUPPORTED on the CPU; ERR_RESNET_DISPOSED.
-   */
+  /** @throws ERR_RESNET_UNSUPPORTED on the CPU; ERR_RESNET_DISPOSED. */
   get devicePointer(): bigint {
     if (this.storage instanceof DeviceStorage) return this.storage.live.info.address
     throw unsupported(
@@ -132,14 +128,12 @@ export class Tensor {
     )
   }
 
-  /** The values as float32: the tensor itself when it is float32 already. uint8 keeps 0 to 255. */
-  toFloat32(): Tensor {
+  toFloat32(): TensorObject {
     if (this.dtype === 'float32') return this
-    return new Tensor(toFloat32(this.data, this.dtype), this.shape, 'float32', this.layout)
+    return new TensorObject(toFloat32(this.data, this.dtype), this.shape, 'float32', this.layout)
   }
 
-  /** The same values with memory ordered as `layout` says: the tensor itself when it is already. */
-  toLayout(layout: Layout): Tensor {
+  toLayout(layout: Layout): TensorObject {
     const { layout: to } = readOptions(
       'Tensor.toLayout',
       { layout: defaulting(oneOf('nchw', 'nhwc'), layout) },
@@ -152,42 +146,33 @@ export class Tensor {
     const [n, c, h, w] = this.shape as [number, number, number, number]
     // Per image a transpose of [C, H·W]: rows become columns either way.
     const data = transposed(this.data, n, to === 'nhwc' ? c : h * w, to === 'nhwc' ? h * w : c)
-    return new Tensor(data, this.shape, this.dtype, to)
+    return new TensorObject(data, this.shape, this.dtype, to)
   }
 
-  /**
-   * The tensor in the memory of 'cpu', 'cuda' (the first GPU) or 'cuda:N': itself when it is there already, else a copy.
-   * dtype and layout stay. The first use opens the device for the rest of the thread.
-   * @throws ERR_RESNET_UNAVAILABLE for a device that is not there; ERR_RESNET_OUT_OF_MEMORY; ERR_RESNET_DISPOSED;
-   * ERR_RESNET_INVALID_ARGUMENT.
-   * @example
-   * using pixels = await Tensor.from(bytes, [1, 3, 224, 224], { layout: 'nhwc' }).to('cuda')
-   */
-  to(device: 'cpu'): Promise<Tensor & { readonly device: 'cpu' }>
-  to(device: 'cuda' | CudaName): Promise<DeviceTensor>
-  to(device: 'cpu' | 'cuda' | CudaName): Promise<Tensor>
-  async to(device: 'cpu' | 'cuda' | CudaName): Promise<Tensor> {
+  async to(device: 'cpu' | 'cuda' | CudaName, options?: TransferOptions): Promise<TensorObject> {
     const wish = check('Tensor.to', 'device', deviceRule, device)
+    const { signal: abort } = readOptions('Tensor.to', { signal }, options)
+    abort?.throwIfAborted()
     if (wish === this.device) return this
-    if (wish === 'cpu') return this.toHost()
+    if (wish === 'cpu') return this.toHost(abort)
     const { storage } = this
     if (storage instanceof DeviceStorage) {
       void storage.live
       if (wish === 'cuda') return this
-      return (await this.toHost()).to(wish)
+      return (await this.toHost(abort)).to(wish, options)
     }
     const { name, device: target } = await keptDevice(wish)
-    const memory = await native(undefined, () => target.allocate({ bytes: storage.byteLength }))
+    const memory = await native(abort, () => target.allocate({ bytes: storage.byteLength }))
     try {
-      await native(undefined, () => memory.upload({ from: storage }))
+      await native(abort, (cancel) => memory.upload({ from: storage, ...cancel }))
+      abort?.throwIfAborted()
     } catch (error) {
       memory.dispose()
       throw error
     }
-    return new Tensor(new DeviceStorage(memory, name), this.shape, this.dtype, this.layout)
+    return new TensorObject(new DeviceStorage(memory, name), this.shape, this.dtype, this.layout)
   }
 
-  /** Frees a device's memory, once calls that have it are done; on the CPU it does nothing. Idempotent. */
   dispose(): void {
     if (this.storage instanceof DeviceStorage) this.storage.dispose()
   }
@@ -196,23 +181,45 @@ export class Tensor {
     this.dispose()
   }
 
-  /** @internal Keeps a device's memory until the returned function is called. */
+  /** Keeps a device's memory until the returned function is called. */
   hold(): () => void {
     return this.storage instanceof DeviceStorage ? this.storage.hold() : () => {}
   }
 
-  /** @internal Part of a device's memory: `count` elements from `from` on. */
+  /** Part of a device's memory: `count` elements from `from` on. */
   piece(from: number, count: number): StoredPiece {
     const bytes = arrayOf[this.dtype].BYTES_PER_ELEMENT
     return storedPiece(this.storage as DeviceStorage, from * bytes, count * bytes)
   }
 
-  private async toHost(): Promise<Tensor> {
+  private async toHost(abort?: AbortSignal): Promise<TensorObject> {
     const memory = (this.storage as DeviceStorage).live
     const data = new arrayOf[this.dtype](this.size)
-    await native(undefined, () => memory.download({ to: data }))
-    return new Tensor(data, this.shape, this.dtype, this.layout)
+    await native(abort, (cancel) => memory.download({ to: data, ...cancel }))
+    abort?.throwIfAborted()
+    return new TensorObject(data, this.shape, this.dtype, this.layout)
   }
+}
+
+export const Tensor = TensorObject as unknown as TensorConstructor &
+  // For `instanceof` alone: nobody makes one with `new`.
+  (abstract new (
+    ...values: never
+  ) => AnyTensor)
+export type Tensor<D extends DType = DType, P extends Place = 'cpu'> = TypedTensor<D, P>
+
+/** @internal A tensor as this package works with it. */
+export function objectOf(tensor: AnyTensor): TensorObject {
+  return tensor as unknown as TensorObject
+}
+
+/** @internal The tensor of a result: over memory that nobody else holds, on the host or a device. */
+export function adopted(
+  data: Float32Array | Int32Array | DeviceStorage,
+  shape: readonly number[],
+  layout: Layout,
+): AnyTensor {
+  return TensorObject.adopt(data, shape, layout) as unknown as AnyTensor
 }
 
 const deviceRule = matching<'cpu' | 'cuda' | CudaName>("'cpu', 'cuda' or 'cuda:N'", /^(cpu|cuda(:\d{1,3})?)$/)
@@ -232,12 +239,6 @@ async function keptDevice(wish: string): Promise<Lease> {
 }
 
 const kept = new Map<number, Promise<Lease>>()
-
-/** A tensor in a device's memory. */
-export type DeviceTensor = Tensor & { readonly device: CudaName }
-
-/** What networks and operations give. */
-export type Float32Tensor = Tensor & { readonly dtype: 'float32'; readonly data: Float32Array }
 
 /**
  * Memory moved elsewhere could be freed under a running kernel: it is kept out of postMessage's transfer lists, and out of

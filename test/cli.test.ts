@@ -349,7 +349,7 @@ describe('doctor', () => {
 
   it.each([
     ['the reason that the backend gives', cpuPlugin, 'cuDNN 9.1.0 found, expected 9.10 or newer'],
-    ['a backend of another version', plugin('resnet_foreign_plugin_1'), 'it speaks version 43 of the plugin'],
+    ['a backend of another version', plugin('resnet_foreign_plugin_1'), 'it speaks version 44 of the plugin'],
     ['a library that is none', plugin('resnet_foreign_plugin_4'), 'it is no plugin of resnet'],
     ['a file that is not there', '/nonexistent/plugin.so', 'No such file'],
   ])('says why CUDA cannot be used: %s', (_, file, reason) => {

@@ -3,7 +3,7 @@
 import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import type { ModelOptions } from '../lib/index.js'
+import type { AnyTensor, ModelOptions } from '../lib/index.js'
 import { ResNet, Tensor } from '../lib/index.js'
 import { addon } from '../lib/native/call.js'
 import { cudaBackend, placesFor, whyNone } from '../lib/native/plugin.js'
@@ -38,7 +38,7 @@ async function withModel<T>(options: ModelOptions, body: (model: ResNet) => Prom
     await model.dispose()
   }
 }
-const logitsOn = (options: ModelOptions, input = x) =>
+const logitsOn = (options: ModelOptions, input: AnyTensor = x) =>
   withModel(options, async (model) => [...(await model.forward(input)).data])
 
 describe('choosing', () => {
@@ -121,6 +121,11 @@ describe('choosing', () => {
     [{ device: 'cpu', memoryLimit: 1e9 }, 'ERR_RESNET_UNSUPPORTED', /memoryLimit/],
     [{ device: 'cpu', float32Precision: 'tf32' }, 'ERR_RESNET_UNSUPPORTED', /tf32/],
     [{ memoryLimit: -1 }, 'ERR_RESNET_INVALID_ARGUMENT', /memoryLimit to be an integer/],
+    [
+      { preprocessOn: 'gpu' as never },
+      'ERR_RESNET_INVALID_ARGUMENT',
+      /preprocessOn to be 'host' or 'device'/,
+    ],
     [{ autotune: 'slow' as never }, 'ERR_RESNET_INVALID_ARGUMENT', /autotune to be 'off', 'quick' or 'full'/],
     [{ graphs: 1 as never }, 'ERR_RESNET_INVALID_ARGUMENT', /graphs to be true or false/],
     [{ tracks: 3 as never }, 'ERR_RESNET_INVALID_ARGUMENT', /tracks to be 1, 2 or 'auto'/],
@@ -135,6 +140,16 @@ describe('choosing', () => {
     const error = await refusal(() => ResNet.load(bytes, options))
     expect(error.code).toBe(code)
     expect(error.message).toMatch(message)
+  })
+
+  test('a device that does not resize says so', async () => {
+    const error = await refusal(() =>
+      withModel({ device: 'cuda', preprocessOn: 'device' }, (model) =>
+        model.embed({ data: new Uint8Array(9 * 7 * 3), width: 7, height: 9, channels: 3 }),
+      ),
+    )
+    expect(error.code).toBe('ERR_RESNET_UNSUPPORTED')
+    expect(error.message).toMatch(/no CPU implementation takes this input step/)
   })
 
   test('takes every option of a device', async () => {
@@ -223,10 +238,12 @@ describe('tensors on a device', () => {
 
   test('have no data in the host, and none after dispose', async () => {
     const there = await x.to('cuda')
-    expect((await refusal(() => there.data)).message).toMatch(
+    // As who has no types may try.
+    const untyped = (tensor: AnyTensor) => tensor as unknown as { data: unknown; devicePointer: unknown }
+    expect((await refusal(() => untyped(there).data)).message).toMatch(
       /received one on cuda:0; await tensor\.to\('cpu'\)/,
     )
-    expect((await refusal(() => x.devicePointer)).code).toBe('ERR_RESNET_UNSUPPORTED')
+    expect((await refusal(() => untyped(x).devicePointer)).code).toBe('ERR_RESNET_UNSUPPORTED')
     there.dispose()
     there.dispose()
     expect((await refusal(() => there.to('cpu'))).code).toBe('ERR_RESNET_DISPOSED')

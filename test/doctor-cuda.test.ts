@@ -104,6 +104,7 @@ withSimulated('on the simulated CUDA device, doctor', () => {
           ' {2}driver {3}CUDA 13\\.0; runtime 13\\.0',
           ` {2}cuDNN {4}9\\.24\\.0, ${path.join(built, 'libcudnn.so.9')}`,
           ' {2}cuda:0 {3}Simulated device 0, compute capability 9\\.0, 132 SMs, 8\\.0 GiB, 8\\.0 GiB free',
+          ' {2}NVML {5}13\\.580\\.0',
           ' {2}self-test passed: 10 of 10 sample digits in \\d+ ms',
           '',
           'All is well\\.\n$',

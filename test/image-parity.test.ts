@@ -118,7 +118,7 @@ test.each(cases.map((row) => [`${row.image}, ${row.preset}`, row] as const))(
     const { fround } = Math
     const normalised = Float32Array.from({ length: channels * plane }, (_, i) => {
       const channel = Math.floor(i / plane)
-      const level = fround((levels.data[(i % plane) * channels + channel] as number) / 255)
+      const level = fround(((levels.data as Uint8Array)[(i % plane) * channels + channel] as number) / 255)
       return fround(fround(level - fround(row.mean[channel] as number)) / fround(row.std[channel] as number))
     })
     expect(Buffer.from(normalised.buffer).equals(Buffer.from(data.buffer))).toBe(true)

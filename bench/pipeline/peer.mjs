@@ -8,6 +8,7 @@ import { repeated, timed } from './timing.mjs'
 const { onnx, peers, buffers, seconds, preset, settings } = JSON.parse(process.argv[2])
 const { workers, batch, sessionThreads, sharpThreads } = settings
 const images = await Promise.all(buffers.map((file) => readFile(file)))
+const opening = performance.now()
 
 const pool = await Promise.all(
   Array.from({ length: workers }, async () => {
@@ -45,7 +46,7 @@ for (const worker of pool) {
     throw error
   })
 }
-const result = await timed(labels, repeated(images), seconds)
+const result = await timed(labels, repeated(images), { seconds, opening })
 process.stdout.write(`${JSON.stringify(result)}\n`)
 // Asked to end, not terminated: onnxruntime-node aborts the process when a worker goes in the middle of a run.
 for (const worker of pool) worker.postMessage('end')

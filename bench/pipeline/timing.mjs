@@ -1,34 +1,66 @@
-// How both sides are timed: a second to warm up, then images counted as their labels come.
-import { monitorEventLoopDelay } from 'node:perf_hooks'
+// How every side is timed: a second to warm up, then images counted as their labels come. What is given back is a round
+// of lib/bench/types.ts, and the first labels.
+import { createRequire } from 'node:module'
+
+const { peakMegabytes, watchUsage } = createRequire(import.meta.url)('../../dist/bench/usage.js')
+const warmUpMs = 1000
+
+/** Of a stream one image cannot be told from the next. */
+const noLatency = { p50: Number.NaN, p90: Number.NaN, p99: Number.NaN, p999: Number.NaN, max: Number.NaN }
 
 export function* repeated(images) {
   for (;;) yield* images
 }
 
-/** @param labels turns a source of images into an async iterable of the best class of each, in order */
-export async function timed(labels, source, seconds) {
-  const delay = monitorEventLoopDelay({ resolution: 1 })
+/**
+ * @param labels turns a source of images into an async iterable of the best class of each, in order
+ * @param opening when loading began, by performance.now()
+ */
+export async function timed(labels, source, { seconds, opening }) {
   const first = []
+  let loaded
   let begin = 0
-  let cpu = process.cpuUsage()
+  let used
   let count = 0
-  const start = performance.now()
   for await (const index of labels(source)) {
-    if (first.length < 16) first.push(index)
     const now = performance.now()
-    if (begin === 0 && now - start > 1000) {
+    loaded ??= { loadMs: now - opening, loadPeakMb: peakMegabytes(), at: now }
+    if (first.length < 16) first.push(index)
+    if (begin === 0 && now - loaded.at > warmUpMs) {
       begin = now
-      cpu = process.cpuUsage()
-      delay.enable()
+      used = watchUsage()
       continue
     }
     if (begin === 0) continue
     ++count
     if (now - begin < seconds * 1000) continue
-    const { user, system } = process.cpuUsage(cpu)
-    const imagesPerSecond = (count * 1000) / (now - begin)
-    const eventLoopP99Ms = Math.max(0, delay.percentile(99) / 1e6 - 1)
-    return { imagesPerSecond, cpuMsPerImage: (user + system) / 1000 / count, eventLoopP99Ms, first }
+    const { cpuMs, eventLoopP99Ms, peakMb } = used()
+    const measured = {
+      imagesPerSecond: (count * 1000) / (now - begin),
+      calls: count,
+      latencyMs: noLatency,
+      eventLoopP99Ms,
+      cpuMsPerImage: cpuMs / count,
+      loadMs: loaded.loadMs,
+      loadPeakMb: loaded.loadPeakMb,
+      peakMb,
+    }
+    return { measured, first }
   }
   throw new Error('the source ended')
+}
+
+/** What `work` makes of every image, `width` at a time, in order. */
+export async function* inFlight(source, width, work) {
+  const iterator = source[Symbol.iterator]()
+  const waiting = Array.from({ length: width }, () => work(iterator.next().value))
+  try {
+    for (;;) {
+      const done = await waiting.shift()
+      waiting.push(work(iterator.next().value))
+      yield done
+    }
+  } finally {
+    await Promise.all(waiting)
+  }
 }

@@ -5,6 +5,7 @@
 // to do.
 #pragma once
 
+#include "core/picture.h"
 #include "cuda/value.h"
 
 namespace resnet::cuda {
@@ -68,12 +69,12 @@ struct PackArguments {
 };
 cudaError_t packWeights(const PackArguments& arguments, cudaStream_t stream);
 
-// uint8 NHWC pixels to a cropped, resized and normalised value: bilinear with antialiasing as
-// PIL's (each level of each pixel equal), coefficients computed on the device; `crop*` is the region of
-// the resized picture kept, `to` its size, all of it inside the picture.
+// A decoded picture to a resized, cropped and normalised value: as PIL's resize with antialiasing and
+// torchvision's crop, each level of each pixel equal; coefficients are computed on the device.
 struct ResizeArguments {
-  const uint8_t* source = nullptr;  // one image [height][width][channels]
-  int height = 0, width = 0, resizedHeight = 0, resizedWidth = 0, cropTop = 0, cropLeft = 0;
+  const uint8_t* source = nullptr;  // the picture's first pixel that is in memory
+  Picture picture;
+  Interpolation interpolation = Interpolation::kBilinear;
   const float* mean = nullptr;
   const float* std = nullptr;
   View to;                   // n = 1

@@ -1,6 +1,6 @@
 import type { InputView, OutputView } from '../../binding.js'
 import type { Stop } from '../abort.js'
-import type { StoredPiece } from '../native/storage.js'
+import type { StoredPicture, StoredPiece } from '../native/storage.js'
 import type { Shape } from '../outputs.js'
 
 /** One list of pieces per output. */
@@ -8,7 +8,7 @@ export type OutputPieces = (OutputView | StoredPiece)[][]
 
 /** Consecutive images of a part as a batch takes them: memory to read, and memory to fill once shapes are known. */
 export interface Slice {
-  pieces: (InputView | StoredPiece)[]
+  pieces: (InputView | StoredPiece | StoredPicture)[]
   /** One list of views per output. A failure is that of the part's call alone. */
   outputs(shapes: readonly Shape[]): OutputPieces | Promise<OutputPieces>
 }

@@ -24,7 +24,7 @@ export function watchUsage(): () => Usage {
 }
 
 /** VmHWM where there is a /proc, the largest resident size that getrusage saw elsewhere. */
-function peakMegabytes(): number {
+export function peakMegabytes(): number {
   try {
     const kilobytes = /VmHWM:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]
     return Number(kilobytes) / 1024

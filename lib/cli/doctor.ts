@@ -242,8 +242,8 @@ function cudaRows(cuda: Cuda): [string, string][] {
   rows.push(
     ['  driver', driver === '' ? 'not found' : `${driver}; runtime ${runtime}`],
     ['  cuDNN', cudnn === '' ? 'not found' : `${cudnn}, ${cudnnPath}`],
-    ['  NVML', nvml === '' ? `not asked: ${nvmlReason}` : nvml],
     ...devices.map((device): [string, string] => [`  cuda:${device.index}`, deviceText(device)]),
+    ['  NVML', nvml === '' ? `not asked: ${nvmlReason}` : nvml],
     ...selfTestRows(selfTest).map(([name, value]): [string, string] => [`  ${name}`, value]),
   )
   return rows

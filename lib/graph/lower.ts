@@ -31,6 +31,8 @@ export interface GraphInput {
   /** Of uint8: (x / 255 − mean) / std per channel. */
   mean?: readonly number[]
   std?: readonly number[]
+  /** Pieces are decoded pictures of any size. */
+  resize?: InputStep['resize']
 }
 /** One tensor that a submission gives back: a node's output. */
 export interface GraphOutput {
@@ -83,7 +85,7 @@ class PlanWriter {
 
   constructor(private readonly dtype: ValueDType) {}
 
-  input({ name, shape, dtype, layout, mean, std }: GraphInput, index: number): void {
+  input({ name, shape, dtype, layout, mean, std, resize }: GraphInput, index: number): void {
     const normalisation = dtype === 'uint8' && mean && std ? { mean, std } : {}
     this.plan.steps.push({
       kind: 'input',
@@ -93,6 +95,7 @@ class PlanWriter {
       dtype,
       layout,
       ...normalisation,
+      ...(resize === undefined ? {} : { resize }),
     })
   }
 

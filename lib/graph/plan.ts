@@ -115,6 +115,8 @@ export interface InputStep extends StepBase {
   layout: MemoryLayout
   mean?: readonly number[]
   std?: readonly number[]
+  /** Every piece is a decoded picture (uint8, 'nhwc'), which the backend resizes and crops to the value's size. */
+  resize?: 'bilinear' | 'bicubic'
 }
 /** To the caller's memory: float32, of int32 values int32. */
 export interface OutputStep extends StepBase {

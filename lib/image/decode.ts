@@ -1,5 +1,5 @@
 import sharp, { type Metadata, type Sharp, type SharpOptions } from 'sharp'
-import type { Control, ImageCall } from '../../binding.js'
+import type { Control, ImageCall, Picture, PictureCall } from '../../binding.js'
 import type { Signal } from '../abort.js'
 import { invalidArgument, ResNetError } from '../errors.js'
 import { addon, native } from '../native/call.js'
@@ -12,7 +12,14 @@ import {
   type ImageSource,
   readSource,
 } from './source.js'
-import type { ImageForm, ImageInput, PreprocessedImage, Preprocessing, PreprocessOptions } from './types.js'
+import type {
+  ImageData,
+  ImageForm,
+  ImageInput,
+  PreprocessedImage,
+  Preprocessing,
+  PreprocessOptions,
+} from './types.js'
 
 export interface DecodeOptions extends PreprocessOptions {
   /** Input channels of the network: 3 (RGB) or 1 (grey); must be the number of the preset's means, its default. */
@@ -33,9 +40,6 @@ export interface ImageLine {
   line: number
   threads: number
 }
-
-/** What a form's images are. */
-export type ImageData = Float32Array | Uint8Array
 
 interface Job {
   preset: Preprocessing
@@ -122,11 +126,10 @@ function planWithin(size: Extent, job: Job): Geometry {
   return geometry
 }
 
-/** What the addon needs to know, with room for the result. */
-function imageCall({ width, height }: Extent, geometry: Geometry, job: Job): ImageCall {
+/** What the addon needs to know. */
+function imageCall({ width, height }: Extent, geometry: Geometry, job: Job): PictureCall<ImageCall> {
   const { interpolation, mean, std } = job.preset
   const { resized, cropped, x, y } = geometry
-  const elements = mean.length * cropped.height * cropped.width
   return {
     width,
     height,
@@ -135,7 +138,6 @@ function imageCall({ width, height }: Extent, geometry: Geometry, job: Job): Ima
     interpolation,
     x,
     y,
-    output: job.form === 'uint8' ? new Uint8Array(elements) : new Float32Array(elements),
     outputWidth: cropped.width,
     outputHeight: cropped.height,
     mean,
@@ -144,14 +146,33 @@ function imageCall({ width, height }: Extent, geometry: Geometry, job: Job): Ima
   }
 }
 
-async function prepared(
-  call: ImageCall,
-  { signal }: Job,
-  start: (cancel: { control?: Control }) => Promise<void>,
+/** Both ways in which the addon works on an image. */
+interface Ways<Call> {
+  /** Fills the output. */
+  prepare(call: Call & Pick<ImageCall, 'output' | 'control'>): Promise<void>
+  /** Keeps what was decoded. */
+  decode(call: Call & { control?: Control }): Promise<Picture>
+}
+
+async function prepared<Call extends PictureCall<ImageCall>>(
+  call: Call,
+  { signal, form }: Job,
+  { prepare, decode }: Ways<Call>,
 ): Promise<PreprocessedImage<ImageData>> {
-  await native(signal, start)
+  const { outputHeight: height, outputWidth: width, mean } = call
+  const channels = mean.length
+  const image = (data: ImageData) => ({ data, height, width, channels })
+  if (form === 'picture') {
+    const picture = await native(signal, (cancel) => decode({ ...call, ...cancel }))
+    if (signal?.aborted) picture.dispose()
+    signal?.throwIfAborted()
+    return image(picture)
+  }
+  const elements = channels * height * width
+  const output = form === 'uint8' ? new Uint8Array(elements) : new Float32Array(elements)
+  await native(signal, (cancel) => prepare({ ...call, output, ...cancel }))
   signal?.throwIfAborted()
-  return { data: call.output, height: call.outputHeight, width: call.outputWidth, channels: call.mean.length }
+  return image(output)
 }
 
 /** By libturbojpeg; undefined when it is not for this file, which sharp then decodes, or refuses in its words. */
@@ -164,16 +185,16 @@ async function prepareJpeg(
   const library = header && !(job.autoOrient && header.hasExif) ? jpegLibrary().path : undefined
   if (header === undefined || library === undefined) return undefined
   const geometry = planWithin(header, job)
-  const call = imageCall(header, geometry, job)
-  const jpegCall = {
-    ...call,
+  const call = {
+    ...imageCall(header, geometry, job),
     library,
     // The caller may transfer or change its bytes meanwhile.
     bytes: bytes === input ? new Uint8Array(bytes) : bytes,
     halved: job.jpegScaling && shrinksThreefold(header, geometry),
   }
+  const binding = addon()
   try {
-    return await prepared(call, job, (cancel) => addon().prepareJpeg({ ...jpegCall, ...cancel }))
+    return await prepared(call, job, { prepare: binding.prepareJpeg, decode: binding.decodeJpeg })
   } catch (error) {
     const { code } = error as Partial<ResNetError>
     if (code === 'ERR_RESNET_IMAGE' || code === 'ERR_RESNET_UNSUPPORTED') return undefined
@@ -187,9 +208,10 @@ function shrinksThreefold({ width, height }: JpegHeader, { resized }: Geometry):
 }
 
 async function preparePixels(image: Pixels, job: Job): Promise<PreprocessedImage<ImageData>> {
-  const call = imageCall(image, planWithin(image, job), job)
-  const pixels = { ...call, pixels: image.data, channels: image.channels }
-  return prepared(call, job, (cancel) => addon().preparePixels({ ...pixels, ...cancel }))
+  const geometry = planWithin(image, job)
+  const call = { ...imageCall(image, geometry, job), pixels: image.data, channels: image.channels }
+  const binding = addon()
+  return prepared(call, job, { prepare: binding.preparePixels, decode: binding.decodePixels })
 }
 
 /** Pixels without alpha, in the image's own size. */

@@ -1,4 +1,5 @@
 import type { Sharp } from 'sharp'
+import type { Picture } from '../../binding.js'
 import type { Signal } from '../abort.js'
 
 /** Decoded pixels: rows from the top, interleaved, 8 bits a channel (grey, grey + alpha, RGB or RGBA). */
@@ -29,8 +30,14 @@ export interface Preprocessing {
   source: string
 }
 
-/** How a network takes images: 'float32' is normalised, [C, H, W]; 'uint8' levels that its device normalises, [H, W, C]. */
-export type ImageForm = 'float32' | 'uint8'
+/**
+ * How a network takes images: 'float32' is normalised, [C, H, W]; 'uint8' levels that its device normalises, [H, W, C];
+ * 'picture' decoded, which its device resizes and crops too.
+ */
+export type ImageForm = 'float32' | 'uint8' | 'picture'
+
+/** What a form's images are; a picture is its receiver's to dispose of. */
+export type ImageData = Float32Array | Uint8Array | Picture
 
 /** One image, ready for the network. */
 export interface PreprocessedImage<Data = Float32Array> {

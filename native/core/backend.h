@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -42,11 +43,13 @@ struct CompileOptions {
 };
 
 // One caller's share of a batch: `images` consecutive images at `data`, dense in the step's layout.
-// With `onDevice`, `data` lies in memory that allocate() of a backend of the same device gave.
+// With `onDevice`, `data` lies in memory that allocate() of a backend of the same device gave. For a step
+// that resizes it is one image, `data` the first pixel of the picture that is in the host's memory.
 struct InputPiece {
   const void* data = nullptr;
   int images = 0;
   bool onDevice = false;
+  std::optional<Picture> picture;
 };
 struct OutputPiece {
   void* data = nullptr;

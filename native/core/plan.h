@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "core/dtype.h"
+#include "core/picture.h"
 #include "core/status.h"
 
 namespace resnet {
@@ -90,12 +91,15 @@ struct
 };
 // From the caller's memory to the backend's. dtype float32, float16, bfloat16 or uint8; uint8 is
 // normalised: (x / 255 - mean[c]) / std[c]. `index` is the position in the submission's inputs.
+// With `resize` every piece is one decoded picture of any size (uint8, NHWC), which the backend resizes
+// and crops to the value's, as Pillow and torchvision do, to the level.
 struct InputStep {
   ValueId output = kNoValue;
   int index = 0;
   DType dtype = DType::kFloat32;
   MemoryLayout layout = MemoryLayout::kNchw;
   std::vector<float> mean, std;  // per channel; empty = 0 and 1
+  std::optional<Interpolation> resize;
 };
 // From the backend's memory to the caller's. `index` is the position in the submission's outputs.
 struct OutputStep {

@@ -357,6 +357,10 @@ class PlanChecker {
       return stepFault(
           std::string("fields 'mean' and 'std' are for uint8 pixels, got them with dtype '") +
           dtypeName(s.dtype) + "'");
+    if (s.resize && (s.dtype != DType::kUint8 || s.layout != MemoryLayout::kNhwc))
+      return stepFault(
+          "field 'resize' is for uint8 pictures of layout 'nhwc', got it with dtype '" +
+          std::string(dtypeName(s.dtype)) + "'");
     RESNET_RETURN_IF_ERROR(perChannel("mean", s.mean, shape.c));
     RESNET_RETURN_IF_ERROR(perChannel("std", s.std, shape.c));
     for (float deviation : s.std)

@@ -271,6 +271,10 @@ InputStep readInput(Fields& f) {
   step.layout = readLayout(f);
   step.mean = f.optionalFloats("mean");
   step.std = f.optionalFloats("std");
+  if (f.has("resize")) {
+    step.resize = f.word<Interpolation>(
+        "resize", {{"bilinear", Interpolation::kBilinear}, {"bicubic", Interpolation::kBicubic}});
+  }
   return step;
 }
 

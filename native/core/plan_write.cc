@@ -158,6 +158,7 @@ struct BodyWriter {
     w.text("layout", word(s.layout));
     w.floats("mean", s.mean);
     w.floats("std", s.std);
+    if (s.resize) w.text("resize", *s.resize == Interpolation::kBicubic ? "bicubic" : "bilinear");
   }
   void operator()(const OutputStep& s) const {
     w.integer("input", s.input);

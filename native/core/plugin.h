@@ -24,7 +24,7 @@ extern "C" {
 
 /* Counts up with every change of this file that moves or retypes a field, and with every change of the plan's text
  * or of the codes of core/status.h. Fields added at the end of the table need none: `size` tells. */
-#define RESNET_PLUGIN_ABI 2
+#define RESNET_PLUGIN_ABI 3
 
 /* Codes are the numbers of resnet::Code; a test holds them together. */
 typedef int32_t ResnetCode;
@@ -118,9 +118,21 @@ typedef struct ResnetExplainRow {
   double flop, bytes, milliseconds, workspaceBytes, ceilingMilliseconds;
 } ResnetExplainRow;
 
+/* A decoded picture for an input that resizes; fields as in resnet::Picture. */
+typedef struct ResnetPictureAxis {
+  double extent;
+  int32_t size, first, held, resized, from, length, to;
+} ResnetPictureAxis;
+typedef struct ResnetPicture {
+  ResnetPictureAxis x, y;
+  int32_t channels;
+  uint64_t pitch; /* bytes */
+} ResnetPicture;
+
 typedef struct ResnetPiece {
   void* data; /* of an input only read */
   int32_t images, onDevice;
+  const ResnetPicture* picture; /* NULL: images in the input's own shape */
 } ResnetPiece;
 typedef struct ResnetPieces {
   const ResnetPiece* pieces;

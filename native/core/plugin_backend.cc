@@ -119,6 +119,14 @@ struct ProgramHandle {
   ResnetProgram* const handle;
 };
 
+ResnetPictureAxis asAxis(const PictureAxis& axis) {
+  return {axis.extent,  axis.size, axis.first,  axis.held,
+          axis.resized, axis.from, axis.length, axis.to};
+}
+ResnetPicture asPicture(const Picture& picture) {
+  return {asAxis(picture.x), asAxis(picture.y), picture.channels, picture.pitch};
+}
+
 class PluginLane final : public Lane {
  public:
   PluginLane(std::shared_ptr<const ProgramHandle> program, ResnetLane* handle)
@@ -145,19 +153,32 @@ class PluginLane final : public Lane {
   struct Flat {
     template <typename Piece>
     explicit Flat(const std::vector<std::vector<Piece>>& all) {
-      size_t count = 0;
-      for (const auto& list : all) count += list.size();
-      pieces.reserve(count);  // its elements stay where they are
+      size_t count = 0, pictureCount = 0;
+      for (const auto& list : all) {
+        count += list.size();
+        for (const Piece& piece : list) pictureCount += pictureOf(piece) != nullptr ? 1 : 0;
+      }
+      pieces.reserve(count);  // their elements stay where they are
+      pictures.reserve(pictureCount);
       for (const auto& list : all) {
         lists.push_back({pieces.data() + pieces.size(), list.size()});
         for (const Piece& piece : list) {
+          const Picture* picture = pictureOf(piece);
+          if (picture != nullptr) pictures.push_back(asPicture(*picture));
           pieces.push_back({const_cast<void*>(static_cast<const void*>(piece.data)), piece.images,
-                            piece.onDevice ? 1 : 0});
+                            piece.onDevice ? 1 : 0,
+                            picture != nullptr ? &pictures.back() : nullptr});
         }
       }
     }
+    static const Picture* pictureOf(const InputPiece& piece) {
+      return piece.picture ? &*piece.picture : nullptr;
+    }
+    static const Picture* pictureOf(const OutputPiece&) { return nullptr; }
+
     std::vector<ResnetPiece> pieces;
     std::vector<ResnetPieces> lists;
+    std::vector<ResnetPicture> pictures;
   };
 
   static void finished(void* context, ResnetCode code, ResnetText message,

@@ -236,6 +236,17 @@ ResnetCode createLane(const ResnetProgram* program, ResnetReport report,
 }
 void destroyLane(ResnetLane* lane) noexcept { delete lane; }
 
+PictureAxis axisOf(const ResnetPictureAxis& axis) {
+  return {axis.extent,  axis.size, axis.first,  axis.held,
+          axis.resized, axis.from, axis.length, axis.to};
+}
+void setPicture(InputPiece& piece, const ResnetPicture* given) {
+  if (given == nullptr) return;
+  piece.picture =
+      Picture{axisOf(given->x), axisOf(given->y), given->channels, size_t(given->pitch)};
+}
+void setPicture(OutputPiece&, const ResnetPicture*) {}
+
 template <typename Piece>
 std::vector<std::vector<Piece>> piecesOf(const ResnetPieces* lists, size_t count) {
   std::vector<std::vector<Piece>> result(count);
@@ -244,6 +255,7 @@ std::vector<std::vector<Piece>> piecesOf(const ResnetPieces* lists, size_t count
     for (size_t p = 0; p < lists[i].count; ++p) {
       const ResnetPiece& piece = lists[i].pieces[p];
       result[i].push_back({piece.data, piece.images, piece.onDevice != 0});
+      setPicture(result[i].back(), piece.picture);
     }
   }
   return result;

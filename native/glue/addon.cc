@@ -33,6 +33,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
       exported("openJpegLibrary", throwing<openJpegLibrary>),
       exported("prepareJpeg", rejecting<prepareJpeg>),
       exported("preparePixels", rejecting<preparePixels>),
+      exported("decodeJpeg", rejecting<decodeJpeg>),
+      exported("decodePixels", rejecting<decodePixels>),
       exported("nvidiaDriver", throwing<nvidiaDriver>),
       exported("openPlugin", rejecting<openPlugin>),
       exported("compile", rejecting<compile>),

@@ -13,6 +13,7 @@
 #include "glue/counters.h"
 #include "glue/handle.h"
 #include "glue/settle.h"
+#include "image/pixels.h"
 
 namespace resnet::glue {
 
@@ -90,10 +91,29 @@ struct DeviceMemoryBox {
   Counted<&LiveCounts::deviceMemories> counted;
 };
 
-// A tensor that a submission must bring, per image.
+// A decoded image for an input that resizes.
+struct PictureBox {
+  static constexpr HandleClass kClass = HandleClass::kPicture;
+  static constexpr const char* kName = "Picture";
+  static const napi_type_tag kTag;
+  static std::vector<napi_property_descriptor> methods();
+  int64_t externalBytes() const { return int64_t(picture.pitch) * picture.y.held; }
+
+  PictureBox(image::PixelBuffer decoded, const uint8_t* first, const Picture& made)
+      : pixels(std::move(decoded)), data(first), picture(made) {}
+
+  image::PixelBuffer pixels;
+  const uint8_t* data;  // of the first pixel that is held
+  Picture picture;
+  Counted<&LiveCounts::pictures> counted;
+};
+
+// What a submission must bring, per image: a tensor, or a picture for [h, w, c].
 struct Port {
   napi_typedarray_type type;
   size_t elements;
+  bool pictures = false;
+  int h = 1, w = 1, c = 1;
 };
 
 struct ProgramBox {

@@ -8,7 +8,7 @@ namespace resnet::glue {
 struct LiveCounts {
   std::atomic<int> poolUsers{0};  // environments that hold the thread pool
   std::atomic<int> checkpoints{0}, weights{0}, programs{0}, lanes{0}, devices{0}, deviceMemories{0},
-      runsInFlight{0};
+      pictures{0}, runsInFlight{0};
 };
 inline LiveCounts liveCounts;
 

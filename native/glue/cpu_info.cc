@@ -61,6 +61,7 @@ Result<Napi::Value> counters(const Napi::CallbackInfo& info) {
   set("lanes", liveCounts.lanes);
   set("devices", liveCounts.devices);
   set("deviceMemories", liveCounts.deviceMemories);
+  set("pictures", liveCounts.pictures);
   set("runsInFlight", liveCounts.runsInFlight);
   return result;
 }

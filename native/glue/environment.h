@@ -50,6 +50,7 @@ enum class HandleClass {
   kPlugin,
   kDevice,
   kDeviceMemory,
+  kPicture,
   kCount
 };
 

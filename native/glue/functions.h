@@ -16,6 +16,8 @@ Result<Napi::Value> weightsFromFormula(const Napi::CallbackInfo& info);
 Result<Napi::Value> openJpegLibrary(const Napi::CallbackInfo& info);
 Result<Napi::Value> prepareJpeg(const Napi::CallbackInfo& info);
 Result<Napi::Value> preparePixels(const Napi::CallbackInfo& info);
+Result<Napi::Value> decodeJpeg(const Napi::CallbackInfo& info);
+Result<Napi::Value> decodePixels(const Napi::CallbackInfo& info);
 Result<Napi::Value> nvidiaDriver(const Napi::CallbackInfo& info);
 Result<Napi::Value> openPlugin(const Napi::CallbackInfo& info);
 Result<Napi::Value> compile(const Napi::CallbackInfo& info);

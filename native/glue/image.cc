@@ -1,9 +1,12 @@
 #include <algorithm>
+#include <cstring>
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "cpu/isa.h"
 #include "glue/arguments.h"
+#include "glue/boxes.h"
 #include "glue/functions.h"
 #include "image/colours.h"
 #include "image/resize.h"
@@ -67,7 +70,10 @@ LineOfJobs readLine(Arguments& call) {
   return {call.has("line") ? int(call.integer("line", 1, kMostLines)) : 1, limit};
 }
 
-ImageCall readImageCall(Arguments& call) {
+// What a call is for: the network's input in memory of the caller's, or the decoded picture.
+enum class Wanted { kInput, kPicture };
+
+ImageCall readImageCall(Arguments& call, Wanted wanted) {
   ImageCall read;
   Preset& preset = read.preset;
   read.width = int(call.integer("width", 1, kMaxSide));
@@ -89,18 +95,19 @@ ImageCall readImageCall(Arguments& call) {
     call.refuse("'mean' and 'std' must be of one length, got " +
                 std::to_string(preset.mean.size()) + " and " + std::to_string(preset.std.size()));
   }
+  read.line = readLine(call);
+  read.control = call.control();
+  if (wanted == Wanted::kPicture) return read;
   const Napi::Value output = call.value("output");
   if (!output.IsEmpty()) {
     const bool levels =
         output.IsTypedArray() && output.As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array;
     read.output = call.view(output, "output", levels ? napi_uint8_array : napi_float32_array);
   }
-  read.line = readLine(call);
-  read.control = call.control();
   return read;
 }
 
-// Where the result goes: normalised planes or levels, whichever is not null.
+// Where the result goes: normalised planes or levels, whichever is not null; neither for a picture.
 struct Output {
   float* planes = nullptr;
   uint8_t* levels = nullptr;
@@ -108,6 +115,7 @@ struct Output {
 
 // Its size is checked. No JavaScript runs after this.
 Result<Output> outputOf(const ImageCall& call) {
+  if (call.output.IsEmpty()) return Output{};
   const Span span = spanOf(call.output);
   const size_t expected =
       size_t(call.preset.width) * size_t(call.preset.height) * call.preset.mean.size();
@@ -135,21 +143,76 @@ Result<Means> meansOf(const ImageCall& call) {
 }
 
 Napi::Object holding(Napi::Env env, const Napi::TypedArray& from, const Napi::TypedArray& to) {
-  Napi::Array both = Napi::Array::New(env, 2);
+  Napi::Array both = Napi::Array::New(env);
   both.Set(0u, from);
-  both.Set(1u, to);
+  if (!to.IsEmpty()) both.Set(1u, to);
   return both;
 }
 
-// Colours, size and window of what was decoded; into the output.
-Result<Nothing> finish(const image::Resize& resize, const image::PixelView& decoded, int planes,
+// What a call gives: nothing where its output was filled, else the picture.
+using Outcome = std::shared_ptr<PictureBox>;
+Napi::Value outcomeToJs(Napi::Env env, Outcome picture) {
+  return picture == nullptr ? Napi::Value(env.Undefined()) : makeHandle(env, std::move(picture));
+}
+
+PictureAxis axisOf(int image, int shrink, int resized, const image::Window& window, int first,
+                   int held) {
+  return {double(image) / shrink,
+          (image + shrink - 1) / shrink,
+          first,
+          held,
+          resized,
+          window.from,
+          window.length,
+          window.to};
+}
+
+// A decoded image as its device resizes it, with the pixels that are needed.
+struct Decoded {
+  int width, height, shrink;  // of the image; how many of its pixels one stands for
+  const Preset& preset;
+};
+Picture pictureOf(const Decoded& whole, const image::Region& needed, int channels, size_t pitch) {
+  const Preset& preset = whole.preset;
+  return {
+      axisOf(whole.width, whole.shrink, preset.resizedWidth, preset.x, needed.left, needed.width),
+      axisOf(whole.height, whole.shrink, preset.resizedHeight, preset.y, needed.top, needed.height),
+      channels, pitch};
+}
+
+// `own`: the buffer of `view`'s pixels, if it may be kept.
+Outcome keepPicture(const Decoded& whole, const image::Region& needed, const image::PixelView& view,
+                    std::optional<image::PixelBuffer> own) {
+  if (!own) {
+    own.emplace(needed, view.channels);
+    const size_t bytes = size_t(needed.width) * size_t(view.channels);
+    for (int y = 0; y < needed.height; ++y) {
+      std::memcpy(
+          own->data() + size_t(y) * own->pitch(),
+          view.row(needed.top + y) + size_t(needed.left - view.region.left) * size_t(view.channels),
+          bytes);
+    }
+  }
+  const image::PixelView kept = own->view();
+  const uint8_t* first =
+      kept.row(needed.top) + size_t(needed.left - kept.region.left) * size_t(kept.channels);
+  return std::make_shared<PictureBox>(std::move(*own), first,
+                                      pictureOf(whole, needed, kept.channels, kept.pitch));
+}
+
+// Colours, size and window of what was decoded; into the output, or kept as they are. `own` as above.
+Result<Outcome> finish(const image::Resize& resize, const Decoded& whole,
+                       const image::PixelView& decoded, std::optional<image::PixelBuffer> own,
                        const Output& output, const Control& control) {
   if (control.stop()) return Status::aborted();
-  const auto converted = image::convertColours(decoded, resize.needed(), planes);
+  const image::Region needed = resize.needed();
+  auto converted = image::convertColours(decoded, needed, int(whole.preset.mean.size()));
   const image::PixelView source = converted ? converted->view() : decoded;
+  if (output.levels == nullptr && output.planes == nullptr)
+    return keepPicture(whole, needed, source, converted ? std::move(converted) : std::move(own));
   RESNET_RETURN_IF_ERROR(output.levels != nullptr ? resize.runLevels(source, output.levels, control)
                                                   : resize.run(source, output.planes, control));
-  return Nothing{};
+  return Outcome{};
 }
 
 }  // namespace
@@ -163,14 +226,16 @@ Result<Napi::Value> openJpegLibrary(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-Result<Napi::Value> prepareJpeg(const Napi::CallbackInfo& info) {
-  Arguments call(info, "prepareJpeg");
+namespace {
+
+Result<Napi::Value> jpeg(const Napi::CallbackInfo& info, const char* function, Wanted wanted) {
+  Arguments call(info, function);
   const std::string path = call.text("library");
   const Napi::Value given = call.value("bytes"), halved = call.value("halved");
   const Napi::TypedArray bytes =
       given.IsEmpty() ? Napi::TypedArray() : call.view(given, "bytes", napi_uint8_array);
   if (call.status().ok() && !halved.IsBoolean()) call.refuse("halved", "a boolean", halved);
-  ImageCall common = readImageCall(call);
+  ImageCall common = readImageCall(call, wanted);
   RESNET_RETURN_IF_ERROR(call.status());
   const auto library = image::TurboJpeg::open(path);
   if (!library.ok()) return library.status();
@@ -185,42 +250,46 @@ Result<Napi::Value> prepareJpeg(const Napi::CallbackInfo& info) {
                                    common.height,
                                    halved.ToBoolean(),
                                    {}};
-  return promiseOf<Nothing>(
+  return promiseOf<Outcome>(
       info.Env(),
       [request, library = library.value(), means, preset = std::move(common.preset),
-       control = common.control]() -> Result<Nothing> {
+       control = common.control]() -> Result<Outcome> {
         if (control->stop()) return Status::aborted();
-        const image::Resize resize(preset, request.width, request.height, request.halved ? 2 : 1,
-                                   means.isa);
-        image::JpegRequest wanted = request;
-        wanted.needed = resize.needed();
-        Result<image::PixelBuffer> decoded = library->decode(wanted);
+        const int shrink = request.halved ? 2 : 1;
+        const image::Resize resize(preset, request.width, request.height, shrink, means.isa);
+        image::JpegRequest region = request;
+        region.needed = resize.needed();
+        Result<image::PixelBuffer> decoded = library->decode(region);
         if (!decoded.ok()) return decoded.takeStatus();
-        return finish(resize, decoded.value().view(), int(preset.mean.size()), means.output,
-                      *control);
+        const image::PixelView view = decoded.value().view();
+        return finish(resize, {request.width, request.height, shrink, preset}, view, decoded.take(),
+                      means.output, *control);
       },
-      undefined, {common.line, holding(info.Env(), bytes, common.output)});
+      outcomeToJs, {common.line, holding(info.Env(), bytes, common.output)});
 }
 
-Result<Napi::Value> preparePixels(const Napi::CallbackInfo& info) {
-  Arguments call(info, "preparePixels");
+Result<Napi::Value> pixels(const Napi::CallbackInfo& info, const char* function, Wanted wanted) {
+  Arguments call(info, function);
   const Napi::Value given = call.value("pixels");
-  const Napi::TypedArray pixels =
+  const Napi::TypedArray bytes =
       given.IsEmpty() ? Napi::TypedArray() : call.view(given, "pixels", napi_uint8_array);
   const int channels = int(call.integer("channels", 1, 4));
   if (call.status().ok() && channels == 2) call.refuse("'channels' must be 1, 3 or 4, got 2");
-  ImageCall common = readImageCall(call);
+  ImageCall common = readImageCall(call, wanted);
   RESNET_RETURN_IF_ERROR(call.status());
   const Result<Means> found = meansOf(common);
   if (!found.ok()) return found.status();
   const Means means = found.value();
-  const Span source = spanOf(pixels);
+  const Span source = spanOf(bytes);
   const size_t pitch = size_t(common.width) * size_t(channels);
-  if (source.elements != pitch * size_t(common.height)) {
-    return Status::error(Code::kInvalidArgument, "'preparePixels.pixels' must have " +
-                                                     std::to_string(pitch * size_t(common.height)) +
-                                                     " bytes, got " +
-                                                     std::to_string(source.elements));
+  const size_t expected = pitch * size_t(common.height);
+  if (source.elements != expected) {
+    // (text + std::string would bring a false warning of GCC 12.)
+    std::string message = "'";
+    message += function;
+    message += ".pixels' must have " + std::to_string(expected) + " bytes, got " +
+               std::to_string(source.elements);
+    return Status::error(Code::kInvalidArgument, std::move(message));
   }
 
   const image::PixelView view{static_cast<const uint8_t*>(source.data),
@@ -228,14 +297,36 @@ Result<Napi::Value> preparePixels(const Napi::CallbackInfo& info) {
                               channels,
                               {0, 0, common.width, common.height},
                               source.elements};
-  return promiseOf<Nothing>(
-      info.Env(),
-      [view, means, preset = std::move(common.preset),
-       control = common.control]() -> Result<Nothing> {
-        const image::Resize resize(preset, view.region.width, view.region.height, 1, means.isa);
-        return finish(resize, view, int(preset.mean.size()), means.output, *control);
-      },
-      undefined, {common.line, holding(info.Env(), pixels, common.output)});
+  return promiseOf<Outcome>(info.Env(),
+                            [view, means, preset = std::move(common.preset),
+                             control = common.control]() -> Result<Outcome> {
+                              const int width = view.region.width, height = view.region.height;
+                              const image::Resize resize(preset, width, height, 1, means.isa);
+                              return finish(resize, {width, height, 1, preset}, view, {},
+                                            means.output, *control);
+                            },
+                            outcomeToJs, {common.line, holding(info.Env(), bytes, common.output)});
+}
+
+}  // namespace
+
+const napi_type_tag PictureBox::kTag = {0x2d8f6b03c1e74a95, 0xb4a7e05d9163f82c};
+
+std::vector<napi_property_descriptor> PictureBox::methods() {
+  return {method("dispose", throwing<dispose<PictureBox>>)};
+}
+
+Result<Napi::Value> prepareJpeg(const Napi::CallbackInfo& info) {
+  return jpeg(info, "prepareJpeg", Wanted::kInput);
+}
+Result<Napi::Value> preparePixels(const Napi::CallbackInfo& info) {
+  return pixels(info, "preparePixels", Wanted::kInput);
+}
+Result<Napi::Value> decodeJpeg(const Napi::CallbackInfo& info) {
+  return jpeg(info, "decodeJpeg", Wanted::kPicture);
+}
+Result<Napi::Value> decodePixels(const Napi::CallbackInfo& info) {
+  return pixels(info, "decodePixels", Wanted::kPicture);
 }
 
 }  // namespace resnet::glue

@@ -8,11 +8,12 @@
 namespace resnet::glue {
 namespace {
 
-// A caller's share of one input or output: a view of the host's memory or a part of a device's.
+// A caller's share of one input or output: a view of the host's memory, a part of a device's, or a picture.
 struct Piece {
   Napi::TypedArray view;
-  std::shared_ptr<DeviceMemoryBox> memory;  // null: the view
+  std::shared_ptr<DeviceMemoryBox> memory;  // null: the view, or the picture
   size_t offset = 0, bytes = 0;
+  std::shared_ptr<PictureBox> picture;
 };
 using Pieces = std::vector<std::vector<Piece>>;
 
@@ -47,6 +48,20 @@ Piece readDevicePiece(const Napi::Value& value, const std::string& where, const 
   return piece;
 }
 
+// { picture }
+Piece readPicture(const Napi::Value& value, const std::string& where, const Port& port,
+                  Arguments& call) {
+  Arguments fields(value, where);
+  Piece piece;
+  piece.picture = fields.handle<PictureBox>("picture");
+  call.adopt(fields.status());
+  if (!call.status().ok()) return {};
+  const std::string misfit = pictureMisfit(piece.picture->picture, port.h, port.w, port.c);
+  if (misfit.empty()) return piece;
+  call.refuse("'" + where + "' must be a picture for this input: " + misfit);
+  return {};
+}
+
 // First half of reading a call's tensors: kinds only. Getters of the caller's may run here, so no address is taken.
 Pieces readViews(Arguments& call, const char* name, const std::vector<Port>& ports,
                  const ProgramBox& program) {
@@ -70,7 +85,9 @@ Pieces readViews(Arguments& call, const char* name, const std::vector<Port>& por
       const Napi::Value value = list.Get(p);
       const bool onDevice = value.IsObject() && !value.IsTypedArray() && !value.IsFunction() &&
                             program.device != nullptr;
-      if (onDevice) {
+      if (ports[i].pictures) {
+        pieces[i].push_back(readPicture(value, "run." + piece, ports[i], call));
+      } else if (onDevice) {
         pieces[i].push_back(readDevicePiece(value, "run." + piece, program, call));
       } else {
         pieces[i].push_back({call.view(value, piece, ports[i].type), nullptr});
@@ -81,6 +98,11 @@ Pieces readViews(Arguments& call, const char* name, const std::vector<Port>& por
 }
 
 // Second half: addresses and sizes. No JavaScript runs from here until the submission.
+void pushPicture(const PictureBox& box, std::vector<InputPiece>& pieces) {
+  pieces.push_back({box.data, 1, false, box.picture});
+}
+void pushPicture(const PictureBox&, std::vector<OutputPiece>&) {}  // outputs have none
+
 template <typename Submitted>
 Status readPieces(const char* name, const Pieces& given, const std::vector<Port>& ports, int batch,
                   std::vector<std::vector<Submitted>>& pieces) {
@@ -90,6 +112,11 @@ Status readPieces(const char* name, const Pieces& given, const std::vector<Port>
     const size_t elementSize = elementBytes(ports[i].type);
     size_t images = 0;
     for (const Piece& piece : given[i]) {
+      if (piece.picture != nullptr) {
+        if (++images > size_t(batch)) break;
+        pushPicture(*piece.picture, pieces[i]);
+        continue;
+      }
       Span span;
       const bool onDevice = piece.memory != nullptr;
       if (onDevice) {
@@ -119,19 +146,22 @@ Status readPieces(const char* name, const Pieces& given, const std::vector<Port>
   return Status::okay();
 }
 
-// What a submission borrows: one object that holds every view, the reference to which keeps their buffers alive, and
-// the device's memory.
+// What a submission borrows: one object that holds every view, the reference to which keeps their buffers alive,
+// the device's memory and pictures.
 struct Borrowed {
   Napi::Array views;
   std::vector<std::shared_ptr<DeviceMemoryBox>> memories;
+  std::vector<std::shared_ptr<PictureBox>> pictures;
 };
 Borrowed borrow(Napi::Env env, const Pieces& inputs, const Pieces& outputs) {
-  Borrowed all{Napi::Array::New(env), {}};
+  Borrowed all{Napi::Array::New(env), {}, {}};
   for (const Pieces* pieces : {&inputs, &outputs}) {
     for (const auto& list : *pieces) {
       for (const Piece& piece : list) {
         if (piece.memory != nullptr) {
           all.memories.push_back(piece.memory);
+        } else if (piece.picture != nullptr) {
+          all.pictures.push_back(piece.picture);
         } else {
           all.views.Set(all.views.Length(), piece.view);
         }
@@ -167,6 +197,7 @@ void runSettled(Environment& environment, std::shared_ptr<LaneBox> box) {
 struct Run final : Promised<Nothing> {
   using Promised::Promised;
   std::vector<std::shared_ptr<DeviceMemoryBox>> memories;
+  std::vector<std::shared_ptr<PictureBox>> pictures;
   Counted<&LiveCounts::runsInFlight> counted;
 };
 
@@ -195,6 +226,7 @@ Result<Napi::Value> run(const Napi::CallbackInfo& info) {
   Borrowed borrowed = borrow(env, inputs, outputs);
   task->kept = Napi::Persistent<Napi::Object>(borrowed.views);
   task->memories = std::move(borrowed.memories);
+  task->pictures = std::move(borrowed.pictures);
   LaneBox* lane = receiver.value().get();
   ++lane->running;
   task->after = [&environment, box = receiver.take()]() mutable {

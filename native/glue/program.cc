@@ -35,7 +35,13 @@ void readPorts(const Plan& plan, ProgramBox& box) {
   box.outputs.resize(plan.outputs);
   for (const Step& step : plan.steps) {
     if (const auto* input = std::get_if<InputStep>(&step.body)) {
-      box.inputs[input->index] = {viewOf(input->dtype), elementsOf(plan.values[input->output])};
+      const ValueInfo& value = plan.values[input->output];
+      box.inputs[input->index] = {viewOf(input->dtype),
+                                  elementsOf(value),
+                                  input->resize.has_value(),
+                                  value.h,
+                                  value.w,
+                                  value.c};
     } else if (const auto* output = std::get_if<OutputStep>(&step.body)) {
       const ValueInfo& value = plan.values[output->input];
       const DType dtype = value.dtype == DType::kInt32 ? DType::kInt32 : DType::kFloat32;

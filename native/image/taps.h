@@ -7,9 +7,11 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/picture.h"
+
 namespace resnet::image {
 
-enum class Filter { kBilinear, kBicubic };
+using Filter = Interpolation;
 
 // One direction. Of an image shrunk while it was decoded, `extent` is what `size` pixels stand for.
 struct Axis {

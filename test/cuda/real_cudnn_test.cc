@@ -201,7 +201,7 @@ TEST(
 }
 
 // The other way to run a linear step. Engines are compiled for it; all of them use tensor cores, so that
-// float32 has some in TF32 alone.
+// float32 has some in TF32 alone, which Turing lacks as it lacks bfloat16.
 TEST("real cuDNN: every classifier has engines for matrix products, but for exact float32") {
   if (!realCudnnInstalled("matrix products")) return;
   std::vector<ConvolutionRow> classifiers = paddedTable();

@@ -12,6 +12,7 @@ const nothing = {
   lanes: 0,
   devices: 0,
   deviceMemories: 0,
+  pictures: 0,
   runsInFlight: 0,
 }
 const plugin = path.join(packageRoot, 'build', 'test-plugins', 'libresnet_cpu_plugin.so')

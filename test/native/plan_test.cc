@@ -78,6 +78,18 @@ TEST("plan: float16 values, and what a linear step sums in float32") {
   if (plan.ok()) CHECK(plan.value().values[8].dtype == DType::kFloat16);
 }
 
+TEST("plan: an input that resizes keeps how through its text") {
+  std::string text = kPlan;
+  text.insert(text.find("\"mean\":"), "\"resize\":\"bicubic\",");
+  const auto plan = parsePlan(text);
+  CHECK_EQ(plan.ok() ? std::string() : plan.status().message, std::string());
+  if (!plan.ok()) return;
+  const auto again = parsePlan(writePlan(plan.value()));
+  CHECK(again.ok());
+  for (const Plan* each : {&plan.value(), &again.value()})
+    CHECK(std::get<InputStep>(each->steps[0].body).resize == Interpolation::kBicubic);
+}
+
 struct Fault {
   const char *from, *to;
   const char* message;
@@ -215,6 +227,10 @@ const Fault kFaults[] = {
     // the borders
     {"\"dtype\":\"uint8\"", "\"dtype\":\"float32\"", "'mean' and 'std' are for uint8", "input"},
     {"\"dtype\":\"uint8\"", "\"dtype\":\"bfloat16\"", "'mean' and 'std' are for uint8", "input"},
+    {"\"nhwc\",\"mean\":", "\"nchw\",\"resize\":\"bilinear\",\"mean\":",
+     "field 'resize' is for uint8 pictures of layout 'nhwc'", "input"},
+    {"\"mean\":[0.485", "\"resize\":\"nearest\",\"mean\":[0.485",
+     "field 'resize' must be 'bilinear' or 'bicubic', got \"nearest\"", "input"},
     {"\"dtype\":\"uint8\"", "\"dtype\":\"int32\"",
      "must be 'float32' or 'float16' or 'bfloat16' or 'uint8', got \"int32\"", "input"},
     {"[0.485,0.456,0.406]", "[0.485,0.456]",

@@ -91,7 +91,10 @@ class InputKernel final : public Kernel {
 class InputCandidate final : public Candidate {
  public:
   const char* name() const override { return "input"; }
-  std::string refuse(const StepQuery&) const override { return {}; }
+  std::string refuse(const StepQuery& query) const override {
+    const bool pictures = std::get<InputStep>(query.step.body).resize.has_value();
+    return pictures ? "on the CPU pictures are resized before they become a network's input" : "";
+  }
   Result<std::unique_ptr<Kernel>> make(const MakeContext& context) const override {
     const auto& step = std::get<InputStep>(context.query.step.body);
     return std::unique_ptr<Kernel>(

@@ -48,6 +48,11 @@ cudaError_t pool(const cuda::PoolArguments& given, cudaStream_t) {
     return kPool(a, stream);
   });
 }
+cudaError_t globalAvgPool(cuda::View from, cuda::View to, cuda::ImageOrder order, cudaStream_t) {
+  return mirrored([&](Mirror& on, cudaStream_t stream) {
+    return cuda::globalAvgPool(on.at(from), on.at(to), order, stream);
+  });
+}
 template <cudaError_t (*kMap)(cuda::View, cuda::View, cudaStream_t)>
 cudaError_t map(cuda::View from, cuda::View to, cudaStream_t) {
   return mirrored(
@@ -94,7 +99,7 @@ constexpr Ops kOps{&input,
                    &output,
                    &pool<cuda::maxPool>,
                    &pool<cuda::avgPool>,
-                   &map<cuda::globalAvgPool>,
+                   &globalAvgPool,
                    &affine,
                    &add,
                    &map<cuda::relu>,

@@ -72,7 +72,8 @@ class Guarded {
 
  private:
   static std::map<const unsigned char*, const Guarded*>& alive() {
-    static std::map<const unsigned char*, const Guarded*> byAddress;
+    // Never destroyed: cases that hold memory are, later than a map that was made after them would be.
+    static auto& byAddress = *new std::map<const unsigned char*, const Guarded*>;
     return byAddress;
   }
 

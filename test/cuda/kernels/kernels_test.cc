@@ -52,6 +52,34 @@ TEST("refused: what the kernels cannot do") {
   input.sourceType = DType::kInt32;
   input.to = a.view;
   CHECK_EQ(cuda::input(input, nullptr), cudaErrorInvalidValue);
+
+  // A picture is taken, and refused with one thing wrong at a time.
+  Value to({1, 3, 4, 5}, DType::kFloat16, padded);
+  const PictureAxis axis{4, 4, 0, 4, 4, 0, 4, 0}, rows{3, 3, 0, 3, 3, 0, 3, 0};
+  Guarded pixels(3 * 4 * 5), scratch(4096);
+  std::memset(pixels.data(), 7, 3 * 4 * 5);
+  cuda::ResizeArguments good;
+  good.source = pixels.as<uint8_t>();
+  good.picture = {axis, rows, 5, 20};
+  good.to = to.view;
+  good.scratch = scratch.as<float>();
+  CHECK_EQ(cuda::resize(good, nullptr), cudaSuccess);
+  const auto refused = [&](auto change) {
+    cuda::ResizeArguments bad = good;
+    change(bad);
+    CHECK_EQ(cuda::resize(bad, nullptr), cudaErrorInvalidValue);
+  };
+  refused([](auto& bad) { bad.picture.channels = 3; });
+  refused([](auto& bad) { bad.picture.x.to = 1; });
+  refused([](auto& bad) { bad.picture.y.to = -1; });
+  refused([](auto& bad) { bad.picture.x.length = 0; });
+  refused([](auto& bad) { bad.picture.y.from = 1; });
+  refused([](auto& bad) { bad.picture.x.held = 5; });
+  refused([](auto& bad) { bad.picture.x.first = 1; });
+  refused([](auto& bad) { bad.picture.y.extent = 0; });
+  refused([](auto& bad) { bad.picture.y.resized = 0; });
+  refused([](auto& bad) { bad.scratch = nullptr; });
+  refused([](auto& bad) { bad.to.n = 2; });
 }
 
 int main(int argc, char** argv) {
