@@ -153,9 +153,11 @@ void Device::countProcess() {
 }
 
 Status Device::settleCopy() {
-  RESNET_RETURN_IF_CUDA(cudaEventRecord(copied_, copyStream_), "copying");
-  RESNET_RETURN_IF_CUDA(cudaEventSynchronize(copied_), "copying");
-  return Status::okay();
+  Status status = checkCuda(cudaEventRecord(copied_, copyStream_), "copying");
+  if (status.ok()) status = checkCuda(cudaEventSynchronize(copied_), "copying");
+  // A copy whose end cannot be told still uses both sides, which the caller may free now.
+  if (!status.ok()) cudaStreamSynchronize(copyStream_);
+  return status;
 }
 
 Status Device::upload(void* to, const void* from, size_t bytes) {
