@@ -97,13 +97,14 @@ void checkSame(const Samples& samples, const std::vector<float>& found) {
 }
 
 std::shared_ptr<const Program> compiled(size_t memoryLimit, Interpolation interpolation,
-                                        int maxBatch = 8) {
+                                        int tracks = 1) {
   cuda::BackendOptions options;
   options.memoryLimit = memoryLimit;
   auto backend = cuda::makeCudaBackend(options);
   CHECK(backend.ok());
   CompileOptions compile;
-  compile.maxBatch = maxBatch;
+  compile.maxBatch = 8;
+  compile.tracks = tracks;
   auto program = backend.value()->compile(planOf(interpolation), makeFormulaWeights(1, {}), compile,
                                           Control{});
   CHECK_EQ(program.ok() ? std::string() : program.status().message, std::string());
@@ -119,14 +120,14 @@ Samples mixed(Interpolation interpolation) {
   return samples;
 }
 
-TEST("pictures of all sizes are the host's, to the bit, in any order of the device's work") {
+TEST("pictures of all sizes are the host's, to the bit, on one track and two, in any order") {
   for (const Interpolation interpolation : {Interpolation::kBilinear, Interpolation::kBicubic}) {
     const Samples samples = mixed(interpolation);
     for (uint64_t schedule = 0; schedule < 8; ++schedule) {
       resnetSimulatedReset();
       resnetSimulatedSetSchedule(schedule);
       {
-        auto lane = compiled(0, interpolation)->createLane();
+        auto lane = compiled(0, interpolation, 1 + int(schedule % 2))->createLane();
         CHECK(lane.ok());
         const size_t pageable = resnetSimulatedPageableCopies();
         std::vector<float> found;

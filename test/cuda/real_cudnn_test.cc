@@ -75,7 +75,6 @@ void ask(CudnnContext& context, const ConvolutionRow& row, ConvolutionShape shap
 bool isTuring(const std::string& device) { return device == "sm75"; }
 
 // Refused, and not only some of it.
-
 void checkWithoutBFloat16(CudnnContext& context, const std::vector<ConvolutionRow>& rows) {
   for (const ConvolutionRow& row : rows) {
     std::vector<std::string> refused;
