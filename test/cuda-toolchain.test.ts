@@ -135,14 +135,17 @@ onLinux('an installed CUDA toolchain (Linux only, on x64)', () => {
     })
   })
 
-  alone.each([['12.4'], ['12.7'], ['11.8']])('of %s is refused, and named (skipped where /usr/local/cuda is)', (version) => {
-    const CUDA_HOME = toolkit(`old-${version}`, version)
-    cudnn(path.join(CUDA_HOME, 'include'), path.join(CUDA_HOME, 'lib64'))
-    const { found, log, reason } = look({ ...common, CUDA_HOME, CUDNN_PATH: CUDA_HOME })
-    expect(found).toBeUndefined()
-    expect(log).toContain(`Not used: ${path.join(CUDA_HOME, 'bin', 'nvcc')} is ${version}, 12.8 is needed.`)
-    expect(reason).toMatch(/^nvcc not installed, and RESNET_CUDA_FETCH=never forbids to fetch$/)
-  })
+  alone.each([['12.4'], ['12.7'], ['11.8']])(
+    'of %s is refused, and named (skipped where /usr/local/cuda is)',
+    (version) => {
+      const CUDA_HOME = toolkit(`old-${version}`, version)
+      cudnn(path.join(CUDA_HOME, 'include'), path.join(CUDA_HOME, 'lib64'))
+      const { found, log, reason } = look({ ...common, CUDA_HOME, CUDNN_PATH: CUDA_HOME })
+      expect(found).toBeUndefined()
+      expect(log).toContain(`Not used: ${path.join(CUDA_HOME, 'bin', 'nvcc')} is ${version}, 12.8 is needed.`)
+      expect(reason).toMatch(/^nvcc not installed, and RESNET_CUDA_FETCH=never forbids to fetch$/)
+    },
+  )
 
   alone('that lacks a part (skipped where /usr/local/cuda is) is refused for it', () => {
     const whole = (name: string) => {
@@ -189,30 +192,33 @@ onLinux('an installed CUDA toolchain (Linux only, on x64)', () => {
 
   // Where neither a toolkit nor a network is at hand: `npm test` lists the CUDA backend as skipped for this status.
   const fetches = spawnSync('python3', ['-m', 'pip', '--version']).status === 0 ? test : test.skip
-  fetches('that can neither be found nor fetched (skipped where Python has no pip) is one message and a status of its own', () => {
-    const cache = path.join(scratch, 'cache')
-    const { status, stderr, stdout } = spawnSync(
-      process.execPath,
-      [path.join(__dirname, '..', 'scripts', 'cuda-toolchain.mjs')],
-      {
-        encoding: 'utf8',
-        env: {
-          PATH: '/usr/bin:/bin',
-          HOME: scratch,
-          RESNET_CUDA_FETCH: 'always',
-          RESNET_CUDA_HOME: cache,
-          PIP_CONFIG_FILE: '/dev/null',
-          PIP_INDEX_URL: 'http://127.0.0.1:9/simple',
+  fetches(
+    'that can neither be found nor fetched (skipped where Python has no pip) is one message and a status of its own',
+    () => {
+      const cache = path.join(scratch, 'cache')
+      const { status, stderr, stdout } = spawnSync(
+        process.execPath,
+        [path.join(__dirname, '..', 'scripts', 'cuda-toolchain.mjs')],
+        {
+          encoding: 'utf8',
+          env: {
+            PATH: '/usr/bin:/bin',
+            HOME: scratch,
+            RESNET_CUDA_FETCH: 'always',
+            RESNET_CUDA_HOME: cache,
+            PIP_CONFIG_FILE: '/dev/null',
+            PIP_INDEX_URL: 'http://127.0.0.1:9/simple',
+          },
         },
-      },
-    )
-    expect(status).toBe(69)
-    expect(stdout).toMatch(/^Fetching nvcc, cudnn, frontend, cmake for CUDA as Python wheels into /)
-    expect(stderr).toMatch(
-      /^\nThe CUDA toolchain cannot be had: pip could not fetch it: .* \(the package index did not answer: .*refused\)\.\n/,
-    )
-    expect(stderr).toMatch(/The CPU backend does not need any of it\.\n$/)
-    // Nothing half fetched is left.
-    expect(readdirSync(cache)).toEqual([])
-  })
+      )
+      expect(status).toBe(69)
+      expect(stdout).toMatch(/^Fetching nvcc, cudnn, frontend, cmake for CUDA as Python wheels into /)
+      expect(stderr).toMatch(
+        /^\nThe CUDA toolchain cannot be had: pip could not fetch it: .* \(the package index did not answer: .*refused\)\.\n/,
+      )
+      expect(stderr).toMatch(/The CPU backend does not need any of it\.\n$/)
+      // Nothing half fetched is left.
+      expect(readdirSync(cache)).toEqual([])
+    },
+  )
 })

@@ -95,19 +95,10 @@ cudaError_t resize(const cuda::ResizeArguments& given, cudaStream_t) {
   });
 }
 
-constexpr Ops kOps{&input,
-                   &output,
-                   &pool<cuda::maxPool>,
-                   &pool<cuda::avgPool>,
-                   &globalAvgPool,
-                   &affine,
-                   &add,
-                   &map<cuda::relu>,
-                   &map<cuda::softmax>,
-                   &topK,
-                   &packWeights,
-                   &resize,
-                   &cuda::resizeScratchFloats};
+constexpr Ops kOps{
+    &input,       &output, &pool<cuda::maxPool>,      &pool<cuda::avgPool>, &globalAvgPool,
+    &affine,      &add,    &map<cuda::relu>,          &map<cuda::softmax>,  &topK,
+    &packWeights, &resize, &cuda::resizeScratchFloats};
 
 struct Arguments {
   int every = 1;
