@@ -2,6 +2,7 @@
 #include "cuda/devices.h"
 
 #include <cuda_runtime_api.h>
+#include <algorithm>
 
 #include <cstdio>
 #include <cstring>
@@ -135,6 +136,10 @@ Probe probe() {
   }
   if (any && library.ok()) {
     found.reason.clear();
+    // The first is what 'cuda' and 'auto' take: one that works.
+    std::stable_partition(found.devices.begin(), found.devices.end(), [](const DeviceInfo& device) {
+      return unsupportedReason(device).empty();
+    });
     readFreeMemory(found.devices);
   } else if (found.reason.empty()) {
     found.reason = tooOld;

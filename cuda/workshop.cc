@@ -2,22 +2,28 @@
 
 namespace resnet::cuda {
 
+Result<EngineEnvironment> engineEnvironment(const DeviceInfo& device) {
+  int driver = 0;
+  RESNET_RETURN_IF_CUDA(cudaDriverGetVersion(&driver), "asking for the driver's version");
+  auto library = openCudnn();
+  if (!library.ok()) return library.takeStatus();
+  EngineEnvironment environment;
+  environment.cudnn = library.value().version;
+  environment.frontend = cudnnFrontendVersion();
+  environment.capabilityMajor = device.capabilityMajor;
+  environment.capabilityMinor = device.capabilityMinor;
+  environment.multiprocessors = device.multiprocessors;
+  environment.device = device.name;
+  environment.driver = std::to_string(driver);
+  environment.kernels = RESNET_KERNELS_DIGEST;
+  return environment;
+}
+
 Status Workshop::open(Device& device, const CompileOptions& options, const Control& control) {
   if (!options.engineCache.empty()) {
-    const DeviceInfo& info = device.info();
-    int driver = 0;
-    RESNET_RETURN_IF_CUDA(cudaDriverGetVersion(&driver), "asking for the driver's version");
-    auto library = openCudnn();
-    if (!library.ok()) return library.takeStatus();
-    EngineEnvironment environment;
-    environment.cudnn = library.value().version;
-    environment.frontend = cudnnFrontendVersion();
-    environment.capabilityMajor = info.capabilityMajor;
-    environment.capabilityMinor = info.capabilityMinor;
-    environment.multiprocessors = info.multiprocessors;
-    environment.device = info.name;
-    environment.driver = std::to_string(driver);
-    cache.emplace(options.engineCache, environment);
+    auto environment = engineEnvironment(device.info());
+    if (!environment.ok()) return environment.takeStatus();
+    cache.emplace(options.engineCache, environment.take());
     choose.cache = &*cache;
   }
   choose.autotune = options.autotune;

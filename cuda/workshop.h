@@ -9,6 +9,9 @@
 
 namespace resnet::cuda {
 
+// What engines that are kept on disk are valid for. Asks driver and cuDNN.
+Result<EngineEnvironment> engineEnvironment(const DeviceInfo& device);
+
 struct Workshop {
   std::optional<EngineCache> cache;
   ChooseOptions choose;

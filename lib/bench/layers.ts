@@ -23,7 +23,7 @@ export function layerTable(trial: Trial, limits: readonly Limit[] = []): Promise
         times.set(step, [...(times.get(step) ?? []), milliseconds])
       }
     }
-    const rows = await model.explain({ height, width, batch })
+    const rows = (await model.explain({ height, width, batch })).filter(({ kind }) => kind !== 'schedule')
     const { threads, dtype, device } = model.explainDevice()
     const ceilings = device === 'cpu' ? ceilingsOf(limits, dtype, threads) : undefined
     const costs = costsOf(model, rows, batch)

@@ -3,6 +3,8 @@
 #include <cstring>
 
 #include "cuda/backend.h"
+#include "cuda/devices.h"
+#include "cuda/workshop.h"
 #include "test/cuda/backend_harness.h"
 #include "test/cuda/simulated/control.h"
 #include "test/native/check.h"
@@ -199,6 +201,32 @@ TEST("probe says what is there, and the reason when it cannot be used") {
   CHECK_HAS(absent.message, "no device cuda:3");
   CHECK_EQ(leaks(), std::string());
   CHECK_EQ(violations(), std::string());
+}
+
+TEST("the first device is one that works, whatever stands before it") {
+  resnetSimulatedReset();
+  resnetSimulatedSetDeviceCount(3);
+  resnetSimulatedSetCapability(0, 6);
+  const cuda::Probe found = cuda::probe();
+  CHECK_EQ(found.reason, std::string());
+  std::string order;
+  for (const cuda::DeviceInfo& device : found.devices) order += std::to_string(device.index);
+  CHECK_EQ(order, std::string("120"));
+  const Status old = cuda::makeCudaBackend({}).status();
+  CHECK(old.code == Code::kUnavailable);
+  CHECK_HAS(old.message, "expected 7.5 or newer");
+  CHECK_EQ(leaks(), std::string());
+  CHECK_EQ(violations(), std::string());
+}
+
+TEST("kept engines are known by the device, its libraries and our own kernels") {
+  resnetSimulatedReset();
+  const auto environment = cuda::engineEnvironment(cuda::probe().devices.at(0));
+  CHECK(environment.ok());
+  CHECK_EQ(environment.value().capabilityMajor, 9);
+  CHECK_EQ(environment.value().driver, std::string("13000"));
+  CHECK_EQ(environment.value().cudnn, size_t{92400});
+  CHECK_EQ(environment.value().kernels.size(), size_t{32});
 }
 
 TEST("the driver's count of this process's memory, and the reason where there is none") {

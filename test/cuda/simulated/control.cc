@@ -156,6 +156,10 @@ void resnetSimulatedSetDeviceCount(int count) {
   Lock lock(state().mutex);
   state().devices.resize(size_t(count));
 }
+void resnetSimulatedSetCapability(int device, int major) {
+  Lock lock(state().mutex);
+  state().devices.at(size_t(device)).major = major;
+}
 void resnetSimulatedSetDriverVersion(int version) {
   Lock lock(state().mutex);
   state().driverVersion = version;

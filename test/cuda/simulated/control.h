@@ -23,9 +23,10 @@ extern "C" {
 void resnetSimulatedReset();
 
 void resnetSimulatedSetDeviceCount(int count);
-void resnetSimulatedSetDriverVersion(int version);    // 13000; 0: there is no driver
-void resnetSimulatedSetCudnnVersion(size_t version);  // 92400
-void resnetSimulatedSetMemoryLimit(size_t bytes);     // of every device, in all
+void resnetSimulatedSetCapability(int device, int major);  // 9
+void resnetSimulatedSetDriverVersion(int version);         // 13000; 0: there is no driver
+void resnetSimulatedSetCudnnVersion(size_t version);       // 92400
+void resnetSimulatedSetMemoryLimit(size_t bytes);          // of every device, in all
 // What work takes on the simulated clock, times so much; 1. And the size of the L2 cache that a device states; 50 MiB. An
 // engine's race repeats short work until its timing is long enough, in as many buffers as cover that cache.
 void resnetSimulatedSetPace(double times);

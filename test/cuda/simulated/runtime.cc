@@ -159,7 +159,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   std::snprintf(properties->name, sizeof properties->name, "Simulated device %d", device);
   for (int i = 0; i < 16; ++i) properties->uuid.bytes[i] = char(i == 15 ? device : 0x51);
   properties->totalGlobalMem = state().memoryLimit;
-  properties->major = 9;
+  properties->major = state().devices[size_t(device)].major;
   properties->multiProcessorCount = 132;
   properties->warpSize = 32;
   properties->maxThreadsPerBlock = 1024;

@@ -64,6 +64,7 @@ struct Allocation {
 };
 
 struct Device {
+  int major = 9;  // of its compute capability
   cudaError_t lost = cudaSuccess;
   size_t used = 0, peak = 0;
   double clock = 0;
