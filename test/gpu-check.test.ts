@@ -360,3 +360,26 @@ describe('the report', () => {
     expect(html).toContain('killed')
   })
 })
+
+const simulated = path.join(root, 'build', 'test', 'cuda', 'libresnet_cuda.so')
+const withPlugin = existsSync(simulated) ? describe : describe.skip
+withPlugin('steps that need no PyTorch, rehearsed on the simulated CUDA device', () => {
+  test.each(['layers', 'operations', 'cycles', 'out-of-memory', 'start', 'serving', 'one-network'])(
+    '%s',
+    (step) => {
+      const { status, stdout, stderr } = spawnSync(
+        process.execPath,
+        [path.join(root, 'bench', 'gpu', `${step}.mjs`), '--mode', 'dry'],
+        { encoding: 'utf8', env: { ...process.env, RESNET_CUDA_PLUGIN: simulated } },
+      )
+      expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
+      const found: { kind: string; good?: boolean }[] = stdout
+        .split('\n')
+        .filter((line) => line.startsWith('{'))
+        .map((line) => JSON.parse(line))
+      expect(found.filter(({ good }) => good === false)).toEqual([])
+      expect(found.length > 0).toBe(step !== 'one-network')
+    },
+    240_000,
+  )
+})
