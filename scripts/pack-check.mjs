@@ -38,6 +38,8 @@ const required = [
 const allowed = [
   /^(package\.json|README\.md|LICENSE|CHANGELOG\.md|binding\.d\.ts)$/,
   /^dist\/.*\.(js|mjs|d\.ts|d\.mts|json|txt)$/,
+  // Peers of `resnet bench` that are Python's.
+  /^dist\/bench\/drivers\/\w+\.py$/,
   /^prebuilds\/[\w-]+\/resnet\.node$/,
   /^models\/.*\.(safetensors|md|png)$/,
 ]
