@@ -4,13 +4,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { seenBetween } from './monitor.mjs'
-import { openModel } from './ours.mjs'
+import { checkNothingAlive, openModel } from './ours.mjs'
 import { dry, report, scratch } from './step.mjs'
 
 const require = createRequire(import.meta.url)
 const { Tensor } = require('../../dist/index.js')
-const { addon } = require('../../dist/native/call.js')
-const { cudaBackend } = require('../../dist/native/plugin.js')
 
 const size = dry ? 32 : 224
 const cycles = dry ? 3 : 14
@@ -57,11 +55,4 @@ if (before.device !== undefined && after.device !== undefined) {
   const value = after.device - before.device
   report('figure', { name: `${text}: growth on the device`, value, unit: 'MB', most: most.device })
 }
-const { plugin } = await cudaBackend(addon())
-const { programs, lanes, buffers, submissions } = plugin.liveCounts()
-const alive = { programs, lanes, buffers, submissions }
-report('check', {
-  name: 'nothing is left alive behind disposed models',
-  good: Object.values(alive).every((count) => count === 0),
-  detail: JSON.stringify(alive),
-})
+await checkNothingAlive('nothing is left alive behind disposed models')

@@ -2,8 +2,9 @@
 // own API, and one straight to a lane's queue, which holds work for the device without JavaScript in between.
 import { createRequire } from 'node:module'
 import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { formulaTensors, parameterRange, rule } from '../../scripts/formula.cjs'
-import { classes, dry, scratch } from './step.mjs'
+import { classes, dry, report, scratch } from './step.mjs'
 
 const require = createRequire(import.meta.url)
 const { buildNetwork, inputName, logitsName } = require('../../dist/architecture/build.js')
@@ -11,6 +12,7 @@ const { architectureNamed } = require('../../dist/architecture/families.js')
 const { lower } = require('../../dist/graph/lower.js')
 const { addon } = require('../../dist/native/call.js')
 const { cudaDevice, leaseDevice } = require('../../dist/native/devices.js')
+const { cudaBackend } = require('../../dist/native/plugin.js')
 const { createFromFormula } = require('../../dist/resnet.js')
 
 /** A simulated device would race its engines on the host. */
@@ -165,4 +167,21 @@ class DeviceProgram {
       logits.dispose()
     }
   }
+}
+
+/** Checks that the backend holds nothing more, once everything has been disposed of. */
+export async function checkNothingAlive(name) {
+  const { plugin } = await cudaBackend(addon())
+  const living = () => {
+    const { programs, lanes, buffers, submissions } = plugin.liveCounts()
+    return { programs, lanes, buffers, submissions }
+  }
+  // A program is freed by whichever of the backend's threads lets go of it last, a moment after dispose().
+  let alive = living()
+  for (let i = 0; i < 20 && Object.values(alive).some((count) => count > 0); ++i) {
+    await sleep(100)
+    alive = living()
+  }
+  const good = Object.values(alive).every((count) => count === 0)
+  report('check', { name, good, detail: JSON.stringify(alive) })
 }

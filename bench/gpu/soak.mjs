@@ -1,13 +1,11 @@
 // Half a minute of many callers at once: two networks, calls of every kind and size, some aborted. Every answer is compared with
 // that of a lone call; memory of the process and of the device must not grow.
 import { createRequire } from 'node:module'
-import { openModel } from './ours.mjs'
+import { checkNothingAlive, openModel } from './ours.mjs'
 import { dry, report } from './step.mjs'
 
 const require = createRequire(import.meta.url)
 const { Tensor } = require('../../dist/index.js')
-const { addon } = require('../../dist/native/call.js')
-const { cudaBackend } = require('../../dist/native/plugin.js')
 const { mulberry32 } = require('../../dist/bench/statistics.js')
 
 const seconds = dry ? 2 : 30
@@ -133,19 +131,4 @@ for (const { model, cases } of targets) {
   for (const { device } of cases) device.dispose()
   await model.dispose()
 }
-const { plugin } = await cudaBackend(addon())
-const living = () => {
-  const { programs, lanes, buffers, submissions } = plugin.liveCounts()
-  return { programs, lanes, buffers, submissions }
-}
-// A program is freed by whichever of the backend's threads lets go of it last, a moment after dispose().
-let alive = living()
-for (let i = 0; i < 20 && Object.values(alive).some((count) => count > 0); ++i) {
-  await new Promise((resolve) => setTimeout(resolve, 100))
-  alive = living()
-}
-report('check', {
-  name: 'soak: nothing is left alive',
-  good: Object.values(alive).every((count) => count === 0),
-  detail: JSON.stringify(alive),
-})
+await checkNothingAlive('soak: nothing is left alive')

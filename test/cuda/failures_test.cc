@@ -6,6 +6,7 @@
 #include "cuda/devices.h"
 #include "cuda/workshop.h"
 #include "test/cuda/backend_harness.h"
+#include "test/cuda/reports.h"
 #include "test/cuda/simulated/control.h"
 #include "test/native/check.h"
 
@@ -13,16 +14,6 @@ namespace {
 
 using namespace resnet;
 using namespace resnet::test;
-
-std::string leaks() {
-  char text[4096] = "";
-  return resnetSimulatedLeaks(text, sizeof text) == 0 ? "" : text;
-}
-std::string violations() {
-  char text[4096] = "";
-  resnetSimulatedViolations(text, sizeof text);
-  return text;
-}
 
 CompileOptions smallOptions(bool graphs) {
   CompileOptions options;

@@ -6,6 +6,7 @@
 #include "cuda/backend.h"
 #include "image/resize.h"
 #include "test/cuda/backend_harness.h"
+#include "test/cuda/reports.h"
 #include "test/cuda/simulated/control.h"
 #include "test/native/check.h"
 
@@ -15,16 +16,6 @@ using namespace resnet;
 using namespace resnet::test;
 
 constexpr int kSide = 12;
-
-std::string violations() {
-  char text[4096] = "";
-  resnetSimulatedViolations(text, sizeof text);
-  return text;
-}
-std::string leaks() {
-  char text[4096] = "";
-  return resnetSimulatedLeaks(text, sizeof text) == 0 ? "" : text;
-}
 
 // Pictures in, the network's input out.
 Plan planOf(Interpolation interpolation) {
