@@ -4,6 +4,8 @@
 #include <exception>
 #include <utility>
 
+#include "core/scheduling.h"
+
 namespace resnet {
 
 bool JobQueue::enqueue(LineOfJobs line, std::function<void()> job) {
@@ -59,6 +61,7 @@ JobQueue::Lines::iterator JobQueue::next() {
 }
 
 void JobQueue::threadLoop() {
+  giveWay(GivesWay::kImages);
   std::unique_lock lock(mutex_);
   for (;;) {
     const auto found = next();

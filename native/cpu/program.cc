@@ -7,6 +7,7 @@
 
 #include "core/roofline.h"
 #include "cpu/memory.h"
+#include "cpu/placement.h"
 
 namespace resnet::cpu {
 // What runs: the pool's job of a lane. It outlives the Lane until its last finish() has returned,
@@ -23,7 +24,8 @@ struct CpuProgram::LaneState final : ThreadPool::Job {
       : program(&owner),
         pool(owner.pool_.get()),
         arena(std::move(memory)),
-        barrier(owner.threads_) {
+        barrier(owner.threads_),
+        placement(owner.threads_) {
     threads = owner.threads_;
     views.resize(size_t(threads) * owner.plan_.values.size());
   }
@@ -35,6 +37,7 @@ struct CpuProgram::LaneState final : ThreadPool::Job {
   ThreadPool* pool;
   std::shared_ptr<float> arena;
   Barrier barrier;
+  Placement placement;
   std::vector<View> views;      // one set per thread: no sharing, no allocation in a run
   std::atomic<int> stopAt{-1};  // index of the barrier after which every thread leaves
 
@@ -60,6 +63,7 @@ void CpuProgram::LaneState::body(int thread) noexcept {
   work.scratch = scratchBase + thread * program->scratchFloats_;
 
   using Clock = std::chrono::steady_clock;
+  placement.keepApart(thread);
   int barrierIndex = 0;
   for (const Phase& phase : program->phases_) {
     for (int first = 0; first < current.submission.batch; first += phase.chunk) {
@@ -78,18 +82,26 @@ void CpuProgram::LaneState::body(int thread) noexcept {
         // waits for ever.
         if (thread == 0 && current.control != nullptr && current.control->stop())
           stopAt.store(barrierIndex);
-        barrier.wait();
+        if (barrier.wait()) {
+          placement.keepApart(thread);
+        } else {
+          placement.followMoves(thread);
+        }
         if (thread == 0) {
           const float ms = std::chrono::duration<float, std::milli>(Clock::now() - begin).count();
           auto& total = program->milliseconds_[s];
           total.store(first == 0 ? ms : total.load(std::memory_order_relaxed) + ms,
                       std::memory_order_relaxed);
         }
-        if (stopAt.load() == barrierIndex) return;
+        if (stopAt.load() == barrierIndex) {
+          placement.leave(thread);
+          return;
+        }
         ++barrierIndex;
       }
     }
   }
+  placement.leave(thread);
 }
 
 void CpuProgram::LaneState::finish() noexcept {

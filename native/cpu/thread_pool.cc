@@ -5,6 +5,8 @@
 #include <sstream>
 #include <system_error>
 
+#include "core/scheduling.h"
+
 #if defined(RESNET_X64)
 #include <immintrin.h>
 #endif
@@ -74,20 +76,21 @@ ThreadBudget measureBudget() {
 
 }  // namespace
 
-void Barrier::wait() noexcept {
-  if (threads_ == 1) return;
+bool Barrier::wait() noexcept {
+  if (threads_ == 1) return false;
   const int generation = generation_.load(std::memory_order_acquire);
   if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == threads_) {
     arrived_.store(0, std::memory_order_relaxed);
     generation_.store(generation + 1, std::memory_order_release);
     generation_.notify_all();
-    return;
+    return false;
   }
   for (int spin = 0; spin < 4000; ++spin) {
-    if (generation_.load(std::memory_order_acquire) != generation) return;
+    if (generation_.load(std::memory_order_acquire) != generation) return false;
     relaxCore();
   }
   while (generation_.load(std::memory_order_acquire) == generation) generation_.wait(generation);
+  return true;
 }
 
 const ThreadBudget& threadBudget() {
@@ -155,6 +158,7 @@ void ThreadPool::submit(Job* job) noexcept {
 
 void ThreadPool::workerLoop() noexcept {
   flushDenormals();
+  giveWay(GivesWay::kNetwork);
 #if defined(__linux__)
   pthread_setname_np(pthread_self(), "resnet");
 #endif

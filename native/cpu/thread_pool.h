@@ -25,7 +25,8 @@ namespace resnet::cpu {
 class Barrier {
  public:
   explicit Barrier(int threads) : threads_(threads) {}
-  void wait() noexcept;
+  // True if the calling thread slept, so that it may have woken on another processor.
+  bool wait() noexcept;
 
  private:
   const int threads_;

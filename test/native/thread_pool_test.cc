@@ -2,11 +2,22 @@
 // lost.
 #include "cpu/thread_pool.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <vector>
 
+#include "cpu/placement.h"
+
+#if defined(__linux__)
+#include <sched.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 using resnet::cpu::Barrier;
+using resnet::cpu::Placement;
 using resnet::cpu::ThreadPool;
 
 namespace {
@@ -73,6 +84,60 @@ void denormalsAreFlushed(ThreadPool& pool) {
 #endif
 }
 
+// Two threads of a job that are put on one processor: the second moves, and may be anywhere again.
+void threadsMoveApart(ThreadPool& pool) {
+#if defined(__linux__)
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0 || CPU_COUNT(&allowed) < 2) {
+    std::printf("skipped: threads move apart (one processor)\n");
+    return;
+  }
+  int first = 0;
+  while (!CPU_ISSET(first, &allowed)) ++first;
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(first, &one);
+  Placement placement(2);
+  Barrier barrier(2);
+  int where[2] = {-1, -1}, alone[2] = {-1, -1};
+  bool wide[2] = {false, false};
+  std::atomic<int> turn{0};
+  pool.runAndWait(2, [&](int thread) {
+    while (turn.load() != thread) std::this_thread::yield();
+    sched_setaffinity(0, sizeof one, &one);
+    placement.keepApart(thread);  // thread 1 cannot: only one processor is allowed to it
+    alone[thread] = placement.processor(thread);
+    sched_setaffinity(0, sizeof allowed, &allowed);
+    if (thread == 1) placement.keepApart(thread);
+    where[thread] = placement.processor(thread);
+    cpu_set_t now;
+    wide[thread] = sched_getaffinity(0, sizeof now, &now) == 0 && CPU_EQUAL(&now, &allowed);
+    turn.fetch_add(1);
+    barrier.wait();
+    placement.leave(thread);
+  });
+  check(alone[0] == first && alone[1] == first, "a thread with one processor stays there");
+  check(where[0] == first && where[1] != first && where[1] >= 0,
+        "a thread beside another of its job moves");
+  check(wide[0] && wide[1], "a thread that has moved may be anywhere again");
+  check(placement.processor(0) == -1 && placement.processor(1) == -1,
+        "a thread that has left holds no processor");
+#else
+  std::printf("skipped: threads move apart (Linux only)\n");
+#endif
+}
+
+void networkGivesWay(ThreadPool& pool) {
+#if defined(__linux__)
+  const int own = getpriority(PRIO_PROCESS, 0);
+  int niceness = -100;
+  pool.runAndWait(1, [&](int) { niceness = getpriority(PRIO_PROCESS, id_t(syscall(SYS_gettid))); });
+  check(niceness == std::min(19, own + 5), "the network's threads give way to the event loop");
+#else
+  std::printf("skipped: niceness of threads (Linux only)\n");
+#endif
+}
+
 }  // namespace
 
 int main() {
@@ -83,6 +148,8 @@ int main() {
     for (int threads = 1; threads <= 3; ++threads) barriersMeet(*pool, threads);
     manySubmitters(*pool);
     denormalsAreFlushed(*pool);
+    threadsMoveApart(*pool);
+    networkGivesWay(*pool);
     check(ThreadPool::liveThreads() == 3, "threads are kept");
   }
   check(ThreadPool::liveThreads() == 0, "the last user joins the threads");
