@@ -96,6 +96,14 @@ describe('statistics', () => {
   })
 })
 
+test('a figure that is 0 in some rounds, as the event loop of an idle process is, shows no false difference', () => {
+  const { low, high } = ratioOfMedians([0, 0.5, 0.5, 0.6], [0, 0, 0.5, 0.7])
+  expect(low).toBe(0)
+  expect(high).toBe(Number.POSITIVE_INFINITY)
+  const some = [0, 0, 0.1, 0.1]
+  expect(ratioOfMedians(some, some)).toEqual({ ratio: 1, low: 0, high: Number.POSITIVE_INFINITY })
+})
+
 describe('compare', () => {
   const verdicts = (a: readonly number[], b: readonly number[]) =>
     Object.fromEntries(compare(results(a), results(b)).map(({ figure, verdict }) => [figure, verdict]))
