@@ -226,6 +226,14 @@ describe('wrong usage ends with 2 and says what is expected', () => {
       /'no\/such\/folder\/x\.jsonl' cannot be written/,
     ],
     [['info'], /missing required argument 'checkpoint'/],
+    [['bench', '--load', 'Infinity'], /numbers from 0\.01 to 10/],
+    [['bench', '--load', '50'], /numbers from 0\.01 to 10/],
+    [['bench', '--rate', '1e9'], /numbers from 0\.01 to 1000000/],
+    [['bench', '--batch', '1,,8'], /whole numbers of at least 1/],
+    [['bench', '--threads', ''], /whole numbers of at least 0/],
+    [['bench', '--network', ','], /Expected names/],
+    [['bench', '--dtype', ''], /names among float32/],
+    [['bench', '--peer', ''], /names among onnxruntime-node/],
     [[], /Usage: resnet/],
   ]
   it.each(rows)('%j', (args, message) => {

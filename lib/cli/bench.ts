@@ -4,8 +4,8 @@ import path from 'node:path'
 import { type Comparison, compare } from '../bench/compare.js'
 import { boundOf, layerTable } from '../bench/layers.js'
 import { findPeers, type PeerName, peerNames, requirePeers } from '../bench/peers.js'
-import { report } from '../bench/report.js'
-import { readResults, withoutFolders, writeWhole } from '../bench/results.js'
+import { loadECharts, report } from '../bench/report.js'
+import { checkWritable, readResults, withoutFolders, writeWhole } from '../bench/results.js'
 import { nameOf, runTrials } from '../bench/run.js'
 import { seedNetwork } from '../bench/seeded.js'
 import type { LayerTable, Limit, Network, Results, Trial, TrialResult } from '../bench/types.js'
@@ -55,6 +55,10 @@ export async function bench(options: BenchOptions): Promise<ExitCode> {
 type Print = (text: string) => Promise<void>
 
 async function measureAll(options: BenchOptions, print: Print): Promise<ExitCode> {
+  // What cannot be written is said before it is measured.
+  const { output, report } = options
+  if (report !== undefined) loadECharts()
+  for (const file of [output, report]) if (file !== undefined) await checkWritable(file)
   const folder = await mkdtemp(path.join(tmpdir(), 'resnet-bench-'))
   try {
     return await measureIn(folder, options, print)
@@ -182,13 +186,17 @@ export async function benchCompare(a: string, b: string, { json }: { json?: bool
   return rows.some(({ verdict }) => verdict === 'worse') ? exitCode.someFailed : exitCode.ok
 }
 
-const compared = ['cpu', 'available', 'isa', 'governor', 'kernel', 'node'] as const
+const compared = ['cpu', 'available', 'isa', 'governor', 'platform', 'kernel', 'node'] as const
 
 /** What else than the code may have made a difference. */
 function differences(before: Results, after: Results): string[] {
-  const notes = compared
-    .filter((key) => before.machine[key] !== after.machine[key])
-    .map((key) => `different ${key}, '${before.machine[key] ?? ''}' and '${after.machine[key] ?? ''}'`)
+  const notes = compared.flatMap((key) => differing(key, before.machine[key], after.machine[key]))
+  notes.push(...differing('GPU', gpusOf(before), gpusOf(after)))
+  notes.push(...differing('seconds a round', before.seconds, after.seconds))
+  const versions = versionsOf(after)
+  for (const [driver, version] of versionsOf(before)) {
+    if (versions.has(driver)) notes.push(...differing(`version of ${driver}`, version, versions.get(driver)))
+  }
   for (const [name, { machine }] of Object.entries({ first: before, second: after })) {
     if (machine.loadBefore > machine.available / 2) {
       notes.push(
@@ -197,6 +205,20 @@ function differences(before: Results, after: Results): string[] {
     }
   }
   return notes
+}
+
+function differing(what: string, before: unknown = '', after: unknown = ''): string[] {
+  return before === after ? [] : [`different ${what}, '${before}' and '${after}'`]
+}
+
+function gpusOf({ machine: { gpus = [] } }: Results): string {
+  return gpus.map(({ name, driver }) => `${name}, driver ${driver}`).join('; ')
+}
+
+/** By driver; '' is not known. */
+function versionsOf({ trials }: Results): Map<string, string> {
+  const known = trials.flatMap(({ drivers }) => drivers.filter(({ version }) => version !== ''))
+  return new Map(known.map(({ driver, version }) => [driver, version]))
 }
 
 function lineOf({ trial, driver, figure, ratio, low, high, verdict }: Comparison): string {
