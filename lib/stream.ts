@@ -57,6 +57,7 @@ export async function* streamed<I, R extends object>(
     const entry: Started<I, R> = { input, over: ending }
     return entry
   }
+  let failed = false
   try {
     for (;;) {
       signal?.throwIfAborted()
@@ -74,11 +75,17 @@ export async function* streamed<I, R extends object>(
       }
     }
     if (inputs.failure !== undefined) throw inputs.failure.error
+  } catch (error) {
+    failed = true
+    throw error
   } finally {
     stopListening()
     over.abort(new Error('The stream is over'))
     await Promise.all(started.map((entry) => entry.over))
-    await inputs.close()
+    await inputs.close().catch((error) => {
+      // As in a loop over the source itself, this does not take the place of what ended the stream.
+      if (!failed) throw error
+    })
   }
 }
 
