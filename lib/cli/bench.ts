@@ -59,17 +59,31 @@ async function measureAll(options: BenchOptions, print: Print): Promise<ExitCode
   const { output, report } = options
   if (report !== undefined) loadECharts()
   for (const file of [output, report]) if (file !== undefined) await checkWritable(file)
+  const interrupt = new AbortController()
+  const onInterrupt = () => interrupt.abort(new Error('interrupted'))
+  // Once: a second Ctrl+C ends the process at once.
+  process.once('SIGINT', onInterrupt)
   const folder = await mkdtemp(path.join(tmpdir(), 'resnet-bench-'))
   try {
-    return await measureIn(folder, options, print)
+    return await measureIn({ folder, signal: interrupt.signal }, options, print)
+  } catch (error) {
+    if (!interrupt.signal.aborted) throw error
+    return exitCode.interrupted
   } finally {
     await rm(folder, { recursive: true })
+    process.off('SIGINT', onInterrupt)
   }
 }
 
-async function measureIn(folder: string, options: BenchOptions, print: Print): Promise<ExitCode> {
+interface Means {
+  /** For files that are not kept. */
+  folder: string
+  signal: AbortSignal
+}
+
+async function measureIn({ folder, signal }: Means, options: BenchOptions, print: Print): Promise<ExitCode> {
   const { trials, peers, others } = await withPeers(folder, options)
-  const limits = options.limits ? await measureLimits(trials, print) : undefined
+  const limits = options.limits ? await measureLimits(trials, print, signal) : undefined
   const bounds = new Map<string, number>()
   for (const trial of limits === undefined ? [] : trials.filter(isBounded)) {
     const bound = await boundOf(trial, limits ?? [])
@@ -86,10 +100,11 @@ async function measureIn(folder: string, options: BenchOptions, print: Print): P
     seconds: options.seconds,
     peers: process.cwd(),
     python: options.python,
+    signal,
     onTrial: (trial) => void print(tableOf(withBound(trial))),
   })
   if (peers.length > 0) await print(`\nPeers not asked for: ${listed(others)}\n`)
-  const layers = options.layers ? await layerTables(trials, limits, print) : undefined
+  const layers = options.layers ? await layerTables(trials, limits, print, signal) : undefined
   const all = withoutFolders({
     ...measured,
     trials: measured.trials.map(withBound),
@@ -146,11 +161,11 @@ function isBounded({ load, images, http }: Trial): boolean {
   return load.kind === 'closed' && images === undefined && http === undefined
 }
 
-async function measureLimits(trials: readonly Trial[], print: Print): Promise<Limit[]> {
+async function measureLimits(trials: readonly Trial[], print: Print, signal: AbortSignal): Promise<Limit[]> {
   const counts = [...new Set(trials.map(({ threads }) => Math.max(1, threads)))]
   const limits: Limit[] = []
   for (const threads of counts.length > 1 ? counts.filter((count) => count > 1) : counts) {
-    const measured = await native(undefined, (cancel) => addon().measureLimits({ threads, ...cancel }))
+    const measured = await native(signal, (cancel) => addon().measureLimits({ threads, ...cancel }))
     // Each measures one thread too.
     const known = new Set(limits.map((limit) => limit.threads))
     limits.push(...measured.filter((limit) => !known.has(limit.threads)))
@@ -163,9 +178,11 @@ async function layerTables(
   trials: readonly Trial[],
   limits: readonly Limit[] | undefined,
   print: Print,
+  signal: AbortSignal,
 ): Promise<LayerTable[]> {
   const tables: LayerTable[] = []
   for (const trial of trials.filter(isBounded)) {
+    signal.throwIfAborted()
     const table = await layerTable(trial, limits)
     tables.push(table)
     await print(layersText(nameOf(trial), table))
