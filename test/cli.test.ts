@@ -218,7 +218,7 @@ describe('wrong usage ends with 2 and says what is expected', () => {
     [['classify', 'a.png', '--tpo', '3'], /unknown option '--tpo'[\s\S]*--top/],
     [['classify', 'a.png', '--top', '0'], /at least 1/],
     [['classify', 'a.png', '--threads', 'two'], /at least 1/],
-    [['classify', 'a.png', '--device', 'tpu'], /auto, cpu/],
+    [['classify', 'a.png', '--device', 'tpu'], /'auto', 'cpu', 'cuda' or 'cuda:1'/],
     [['embed', 'a.png', '--top', '3'], /unknown option '--top'/],
     [['classify', '-'], /standard input/],
     [
@@ -336,7 +336,12 @@ describe('doctor', () => {
   it('says that a decoder asked for cannot be used', () => {
     const { status, stdout } = resnet(['doctor', '--json'], { env: { RESNET_TURBOJPEG: '/absent.so' } })
     expect(status).toBe(1)
-    expect(JSON.parse(stdout).problems[0]).toMatch(/cannot decode JPEGs with '\/absent\.so'/)
+    const { problems, images: found, selfTest, cuda } = JSON.parse(stdout)
+    expect(problems).toEqual([expect.stringMatching(/cannot decode JPEGs with '\/absent\.so'/)])
+    // No other decoder takes its place, and the rest is examined all the same.
+    expect(found.jpeg).toEqual({ decoder: 'none', reason: problems[0] })
+    expect(selfTest).toMatchObject({ ok: true, correct: 10 })
+    expect(cuda.reason).not.toMatch(/addon/)
   })
 
   const plugin = (name: string) => path.join(root, 'build', 'test-plugins', `lib${name}.so`)

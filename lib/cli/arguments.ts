@@ -61,3 +61,6 @@ export function matching(pattern: RegExp, expected: string): (text: string) => s
     throw new InvalidArgumentError(`Expected ${expected}.`)
   }
 }
+
+/** 'cuda:1' */
+export const device = matching(/^(auto|cpu|cuda(:\d{1,3})?)$/, "'auto', 'cpu', 'cuda' or 'cuda:1'")
