@@ -4,7 +4,7 @@ import type { Signal } from '../abort.js'
 import { invalidArgument, ResNetError } from '../errors.js'
 import { addon, native } from '../native/call.js'
 import { type Extent, type Geometry, planGeometry } from './geometry.js'
-import { type JpegHeader, jpegLibrary, readJpegHeader } from './jpeg.js'
+import { isWhole, type JpegHeader, jpegLibrary, readJpegHeader } from './jpeg.js'
 import {
   defaultImageLimits,
   describeImage,
@@ -181,7 +181,7 @@ async function prepareJpeg(
   input: ImageInput,
   job: Job,
 ): Promise<PreprocessedImage<ImageData> | undefined> {
-  const header = readJpegHeader(bytes)
+  const header = isWhole(bytes) ? readJpegHeader(bytes) : undefined
   const library = header && !(job.autoOrient && header.hasExif) ? jpegLibrary().path : undefined
   if (header === undefined || library === undefined) return undefined
   const geometry = planWithin(header, job)
