@@ -128,6 +128,13 @@ describe('classify', () => {
     expect(linesOf(stdout)[0]?.predictions?.[0]?.index).toBe(5)
   })
 
+  const onLinux = existsSync('/dev/full') ? it : it.skip
+  onLinux('fails when the last of the results does not fit on the disk (Linux only)', () => {
+    const { status, stderr } = resnet(['classify', path.join(samples, '4.png'), '--output', '/dev/full'])
+    expect(status).toBe(1)
+    expect(stderr).toMatch(/The results cannot be written: ENOSPC/)
+  })
+
   it('writes to a file, and says nothing of digits about another model', () => {
     const output = path.join(scratch, 'labels.jsonl')
     const { status, stdout, stderr } = resnet([
