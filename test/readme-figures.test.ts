@@ -1,95 +1,92 @@
-// Every figure of the tables under "Speed" in the README is that of the results that the text above the table names.
+// Every figure of the tables under "Speed" in the README is that of the results that it names: in the row, in one above it,
+// or in the text above the table.
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { median, ratioOfMedians } from '../lib/bench/statistics.js'
 import { packageRoot } from '../lib/root.js'
 
-interface Measured {
+interface Found {
   network: string
   batch?: number
   threads: number
-  /** Images a second of every round. */
+  boundPerSecond?: number
+  /** Images a second of every round, by driver. */
   rates: Record<string, number[]>
 }
 type Round = { imagesPerSecond: number }
+const ratesOf = (rounds: Round[]) => rounds.map(({ imagesPerSecond }) => imagesPerSecond)
 
 /** Of both forms: the present one, and that of the first results from JPEGs. */
-function measuredIn(file: string): Measured[] {
+function resultsIn(file: string): Found[] {
   const { trials = [], rows = [] } = JSON.parse(readFileSync(path.join(packageRoot, file), 'utf8'))
-  const ratesOf = (rounds: Round[]) => rounds.map(({ imagesPerSecond }) => imagesPerSecond)
-  return [
-    ...trials.map(({ network, batch, threads, drivers }: Record<string, never>) => ({
-      network: (network as { name: string }).name,
-      batch,
-      threads,
-      rates: Object.fromEntries(
-        (drivers as { driver: string; rounds: Round[] }[]).map(({ driver, rounds }) => [
-          driver,
-          ratesOf(rounds),
-        ]),
-      ),
-    })),
-    ...rows.map(({ name, threads, rounds }: Record<string, never>) => ({
-      network: name,
-      threads,
-      rates: Object.fromEntries(
-        Object.entries(rounds as Record<string, Round[]>).map(([driver, list]) => [driver, ratesOf(list)]),
-      ),
-    })),
-  ]
+  const present = trials.map((trial: Found & { drivers: { driver: string; rounds: Round[] }[] }) => ({
+    ...trial,
+    network: (trial.network as unknown as { name: string }).name,
+    rates: Object.fromEntries(trial.drivers.map(({ driver, rounds }) => [driver, ratesOf(rounds)])),
+  }))
+  const first = rows.map(({ name, threads, rounds }: { name: string; threads: number; rounds: object }) => ({
+    network: name,
+    threads,
+    rates: Object.fromEntries(Object.entries(rounds).map(([driver, list]) => [driver, ratesOf(list)])),
+  }))
+  return [...present, ...first]
 }
 
-const [, section = ''] = readFileSync(path.join(packageRoot, 'README.md'), 'utf8').split(
-  /<!-- bench:(?:begin|end) -->/,
-)
-const cellsOf = (line: string) =>
-  line
-    .split('|')
-    .slice(1, -1)
-    .map((cell) => cell.trim())
+const readme = readFileSync(path.join(packageRoot, 'README.md'), 'utf8')
+const [, section = ''] = readme.split(/<!-- bench:(?:begin|end) -->/)
+const linkIn = (text = '') => /\((bench\/results\/[^)]+\.json)\)/.exec(text)?.[1]
 
-/** The text above each table, and its lines. */
-const tables = [...section.matchAll(/([^|]+)((?:\|.*\|\n)+)/g)].map(([, text = '', lines = '']) => {
-  const [head = [], , ...rows] = lines.trim().split('\n').map(cellsOf)
-  return { file: /\((bench\/results\/[^)]+\.json)\)/.exec(text)?.[1] ?? '', head, rows }
-})
-
-const spread = (rates: number[]) =>
-  `${median(rates).toFixed(1)} (${Math.min(...rates).toFixed(1)} to ${Math.max(...rates).toFixed(1)})`
-
-test('there are tables, each with its results', () => {
-  expect(tables.length).toBeGreaterThan(0)
-  for (const { file } of tables) expect(file).toMatch(/\.json$/)
-})
-
-test.each(tables)('$file', ({ file, head, rows }) => {
-  const all = measuredIn(file)
-  const names = head.filter((name) => !['network', 'batch', 'ratio'].includes(name))
-  /** 'PyTorch' is the driver torch. */
-  const driverOf = (name: string) => name.toLowerCase().replace(/^py/, '')
-  for (const row of rows) {
-    const cell = (name: string) => row[head.indexOf(name)] as string
-    const network = cell('network').split(' ').at(-1)
-    const found = all.filter(
-      (one) =>
-        one.network === network &&
-        one.threads === 2 &&
-        (!head.includes('batch') || String(one.batch) === cell('batch')),
+interface Row {
+  file: string
+  cells: Record<string, string>
+}
+const rows = [...section.matchAll(/([^|]+)((?:\|.*\|\n)+)/g)].flatMap(([, text, table = '']): Row[] => {
+  const [head = [], , ...lines] = table
+    .trim()
+    .split('\n')
+    .map((line) =>
+      line
+        .split('|')
+        .slice(1, -1)
+        .map((cell) => cell.trim()),
     )
-    expect({ row, found: found.length }).toEqual({ row, found: 1 })
-    const { rates } = found[0] as Measured
-    for (const name of names) {
-      const known = rates[driverOf(name)] as number[]
-      const told = cell(name)
-      expect({ row, name, told }).toEqual({
-        row,
-        name,
-        told: told.includes('(') ? spread(known) : median(known).toFixed(1),
-      })
-    }
-    if (!head.includes('ratio')) continue
-    const [ours, peer] = names.map((name) => rates[driverOf(name)]) as [number[], number[]]
-    const { ratio, low, high } = ratioOfMedians(peer, ours)
-    expect(cell('ratio')).toBe(`${ratio.toFixed(2)} (${low.toFixed(2)} to ${high.toFixed(2)})`)
+  let file = linkIn(text) ?? ''
+  return lines.map((line) => {
+    file = linkIn(line[0]) ?? file
+    return { file, cells: Object.fromEntries(head.map((name, i) => [name, line[i] as string])) }
+  })
+})
+
+/** What a cell of that driver says of its rounds, with as many decimals as it has. */
+function told(cell: string, rates: number[]): string {
+  const decimals = /^\d+\.?(\d*)/.exec(cell)?.[1]?.length
+  const of = (value: number) => value.toFixed(decimals)
+  const spread = cell.includes('(') ? ` (${of(Math.min(...rates))} to ${of(Math.max(...rates))})` : ''
+  return of(median(rates)) + spread
+}
+
+test('there are rows', () => {
+  expect(rows.length).toBeGreaterThan(5)
+})
+
+test.each(rows)('$file $cells.network $cells.batch', ({ file, cells }) => {
+  const { processor: _, network = '', batch, ratio, 'share of the bound': share, ...drivers } = cells
+  const results = resultsIn(file).filter(
+    (found) =>
+      found.network === network.split(' ').at(-1) &&
+      found.threads === 2 &&
+      (batch === undefined || String(found.batch) === batch),
+  )
+  expect(results).toHaveLength(1)
+  const { rates, boundPerSecond } = results[0] as Found
+  // 'PyTorch' is the driver torch.
+  const ratesBy = (name: string) => rates[name.toLowerCase().replace(/^py/, '')] as number[]
+  expect(Object.keys(drivers).length).toBeGreaterThan(1)
+  for (const [name, cell] of Object.entries(drivers)) expect(cell).toBe(told(cell, ratesBy(name)))
+  const [ours, peer] = Object.keys(drivers).map(ratesBy) as [number[], number[]]
+  if (ratio !== undefined) {
+    const { ratio: between, low, high } = ratioOfMedians(peer, ours)
+    expect(ratio).toBe(`${between.toFixed(2)} (${low.toFixed(2)} to ${high.toFixed(2)})`)
   }
+  if (share) expect(share).toBe((median(ours) / (boundPerSecond as number)).toFixed(2))
 })

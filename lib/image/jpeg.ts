@@ -51,7 +51,7 @@ function frame(view: DataView, at: number, hasExif: boolean): JpegHeader | undef
 
 /** Bytes at the end of a file among which the last marker is looked for: some writers append a few. */
 const tailBytes = 1024
-const endMarker = Uint8Array.of(0xff, endOfImage)
+const endMarker = Buffer.of(0xff, endOfImage)
 
 /**
  * Whether the file goes on to its end: where only the upper part of a picture is decoded, a file cut short would pass
