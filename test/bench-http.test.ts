@@ -136,7 +136,16 @@ test('one that never listens', async () => {
   const program = path.join(folder, 'silent.cjs')
   writeFileSync(program, 'console.error("no port")')
   const { results } = await bench('--server', program)
-  expect(results.trials[0]?.drivers[0]?.error).toMatch(/it ended before it printed its address/)
+  expect(results.trials[0]?.drivers[0]?.error).toMatch(/before it printed its address, it ended$/)
+}, 60_000)
+
+test('one that cannot start says why, in one line', async () => {
+  const program = path.join(folder, 'broken.cjs')
+  writeFileSync(program, 'require("fastifi")')
+  const { results, stdout } = await bench('--server', program)
+  const why = `${program}: before it printed its address, it ended by code 1: Error: Cannot find module 'fastifi'`
+  expect(results.trials[0]?.drivers[0]?.error).toBe(why)
+  expect(stdout).toContain(`did not run: ${why}\n`)
 }, 60_000)
 
 test('interrupted, it ends the server and leaves nothing behind', async () => {

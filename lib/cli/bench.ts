@@ -103,7 +103,8 @@ async function measureIn({ folder, signal }: Means, options: BenchOptions, print
     signal,
     onTrial: (trial) => void print(tableOf(withBound(trial))),
   })
-  if (peers.length > 0) await print(`\nPeers not asked for: ${listed(others)}\n`)
+  if (options.peer.length > 0)
+    await print(`\nPeers not ${peers.length > 0 ? 'asked for' : 'measured'}: ${listed(others)}\n`)
   const layers = options.layers ? await layerTables(trials, limits, print, signal) : undefined
   const all = withoutFolders({
     ...measured,
