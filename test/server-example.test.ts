@@ -88,6 +88,12 @@ test('embeds, reports health and metrics', async () => {
 test.each([
   ['no image', Buffer.from('no image'), 400, 'ERR_RESNET_IMAGE'],
   ['an empty body', Buffer.alloc(0), 400, 'ERR_RESNET_IMAGE'],
+  [
+    'more pixels than a photograph has',
+    Buffer.from('<svg xmlns="http://www.w3.org/2000/svg" width="9000" height="9000"/>'),
+    400,
+    'ERR_RESNET_IMAGE',
+  ],
 ])("the client's mistake: %s", async (_, body, status, code) => {
   const answer = await post(`${shared.url}/classify`, body)
   expect(answer.status).toBe(status)

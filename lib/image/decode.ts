@@ -1,6 +1,8 @@
+import { availableParallelism } from 'node:os'
 import sharp, { type Metadata, type Sharp, type SharpOptions } from 'sharp'
 import type { Control, ImageCall, Picture, PictureCall } from '../../binding.js'
-import type { Signal } from '../abort.js'
+import { type Signal, Stop } from '../abort.js'
+import { Gate } from '../batching/gate.js'
 import { invalidArgument, ResNetError } from '../errors.js'
 import { addon, native } from '../native/call.js'
 import { type Extent, type Geometry, planGeometry } from './geometry.js'
@@ -96,11 +98,10 @@ export async function preprocess(
   signal?.throwIfAborted()
   const name = describeImage(input)
   const job: Job = { preset, limits, autoOrient, jpegScaling, form, line, name, index, signal }
-  if (source.kind === 'encoded') {
-    const prepared = await prepareJpeg(source.bytes, input, job)
-    if (prepared !== undefined) return prepared
-  }
-  return preparePixels(await decode(source, job), job)
+  if (source.kind !== 'encoded') return preparePixels(await decode(source, job), job)
+  // A copy: the caller may transfer or change its bytes meanwhile.
+  const bytes = source.bytes === input ? new Uint8Array(source.bytes) : source.bytes
+  return (await prepareJpeg(bytes, job)) ?? prepareOther(bytes, job)
 }
 
 function checkChannels({ mean, std }: Preprocessing, { channels = mean.length, index }: DecodeOptions): void {
@@ -176,11 +177,7 @@ async function prepared<Call extends PictureCall<ImageCall>>(
 }
 
 /** By libturbojpeg; undefined when it is not for this file, which sharp then decodes, or refuses in its words. */
-async function prepareJpeg(
-  bytes: Uint8Array,
-  input: ImageInput,
-  job: Job,
-): Promise<PreprocessedImage<ImageData> | undefined> {
+async function prepareJpeg(bytes: Uint8Array, job: Job): Promise<PreprocessedImage<ImageData> | undefined> {
   const header = isWhole(bytes) ? readJpegHeader(bytes) : undefined
   const library = header && !(job.autoOrient && header.hasExif) ? jpegLibrary().path : undefined
   if (header === undefined || library === undefined) return undefined
@@ -188,8 +185,7 @@ async function prepareJpeg(
   const call = {
     ...imageCall(header, geometry, job),
     library,
-    // The caller may transfer or change its bytes meanwhile.
-    bytes: bytes === input ? new Uint8Array(bytes) : bytes,
+    bytes,
     halved: job.jpegScaling && shrinksThreefold(header, geometry),
   }
   const binding = addon()
@@ -214,16 +210,18 @@ async function preparePixels(image: Pixels, job: Job): Promise<PreprocessedImage
   return prepared(call, job, { prepare: binding.preparePixels, decode: binding.decodePixels })
 }
 
-/** Pixels without alpha, in the image's own size. */
-async function decode(source: ImageSource, job: Job): Promise<Pixels> {
-  if (source.kind === 'sharp') return withoutAlpha(source.sharp.clone(), job)
-  if (source.kind === 'raw') {
-    const { data, width, height, channels } = source.pixels
-    planWithin(source.pixels, job)
-    // A copy: the caller may transfer or change its pixels meanwhile.
-    if (channels === 1 || channels === 3) return { data: new Uint8Array(data), width, height, channels }
-    return withoutAlpha(sharp(data, { raw: { width, height, channels }, limitInputPixels: false }), job)
-  }
+/**
+ * Pixels that sharp has decoded or decodes at once, those that wait for their resizing among them, of all models of the
+ * thread: a few images as large as the limit would fill the memory otherwise. Small ones never wait for it.
+ */
+export const pixelGate = new Gate(
+  Math.max(defaultImageLimits.maxPixels, availableParallelism() * 32 * 1024 * 1024),
+)
+let sequence = 0
+const never = new Stop()
+
+/** By sharp. */
+async function prepareOther(bytes: Uint8Array, job: Job): Promise<PreprocessedImage<ImageData>> {
   const options: SharpOptions = {
     ignoreIcc: true,
     autoOrient: job.autoOrient,
@@ -231,13 +229,33 @@ async function decode(source: ImageSource, job: Job): Promise<Pixels> {
     failOn: 'error',
     limitInputPixels: job.limits.maxPixels,
   }
-  const header = await readHeader(source.bytes, options, job)
+  const header = await readHeader(bytes, options, job)
   planWithin(job.autoOrient ? header.autoOrient : header, job)
-  const image = sharp(source.bytes, options)
+  const pixels = header.width * header.height
+  await pixelGate.enter(pixels, { priority: 0, sequence: sequence++ }, job.signal ?? never)
+  try {
+    return await preparePixels(await decodeFile(sharp(bytes, options), header, job), job)
+  } finally {
+    pixelGate.leave(pixels)
+  }
+}
+
+/** Pixels without alpha, in the image's own size. */
+async function decodeFile(image: Sharp, header: Metadata, job: Job): Promise<Pixels> {
   if (header.hasAlpha) return withoutAlpha(image, job)
   // Kept as CMYK: libvips would convert through a colour profile, PIL does not.
   if (header.space === 'cmyk') image.pipelineColourspace('cmyk').toColourspace('cmyk')
   return toPixels(image, job)
+}
+
+/** The same of what is no file. */
+async function decode(source: Exclude<ImageSource, { kind: 'encoded' }>, job: Job): Promise<Pixels> {
+  if (source.kind === 'sharp') return withoutAlpha(source.sharp.clone(), job)
+  const { data, width, height, channels } = source.pixels
+  planWithin(source.pixels, job)
+  // A copy: the caller may transfer or change its pixels meanwhile.
+  if (channels === 1 || channels === 3) return { data: new Uint8Array(data), width, height, channels }
+  return withoutAlpha(sharp(data, { raw: { width, height, channels }, limitInputPixels: false }), job)
 }
 
 /** sharp multiplies colours by alpha before it resizes, so alpha must be gone before. */
