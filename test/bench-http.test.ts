@@ -1,11 +1,14 @@
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import type { Measured, Results } from '../lib/bench/types.js'
+import { httpRound } from '../lib/bench/http.js'
+import type { Measured, Results, Trial } from '../lib/bench/types.js'
 import { packageRoot } from '../lib/root.js'
 
 const folder = mkdtempSync(path.join(tmpdir(), 'resnet-bench-http-'))
@@ -138,6 +141,26 @@ test('one that never listens', async () => {
   const { results } = await bench('--server', program)
   expect(results.trials[0]?.drivers[0]?.error).toMatch(/before it printed its address, it ended$/)
 }, 60_000)
+
+test('one that takes requests and never answers', async () => {
+  const silent = createServer(() => {}).listen(0, '127.0.0.1')
+  await once(silent, 'listening')
+  const { port } = silent.address() as AddressInfo
+  const trial: Trial = {
+    network: { name: 'server', channels: 3, height: 0, width: 0 },
+    device: 'http',
+    dtype: '',
+    batch: 1,
+    threads: 0,
+    load: { kind: 'closed' },
+    images: [path.join(packageRoot, 'models', 'samples', '1.png')],
+  }
+  const target = { url: `http://127.0.0.1:${port}/classify`, connections: 2 }
+  await expect(httpRound({ trial, seconds: 1 }, target, 200)).rejects.toThrow(
+    'POST /classify: expected an answer within 0.2 s, received none',
+  )
+  silent.close()
+})
 
 test('one that cannot start says why, in one line', async () => {
   const program = path.join(folder, 'broken.cjs')

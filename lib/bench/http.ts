@@ -13,8 +13,15 @@ import { makeCalls, type Subject } from './subject.js'
 import type { HttpTarget, Stages } from './types.js'
 import type { Usage } from './usage.js'
 
+/** How long a server may take to listen, to answer its first request, and to end. */
+const patienceMs = 30_000
+
 /** One round against a server: started here, and ended gracefully, or somebody else's. */
-export async function httpRound({ trial, seconds, rate }: RoundCall, target: HttpTarget): Promise<Round> {
+export async function httpRound(
+  { trial, seconds, rate }: Pick<RoundCall, 'trial' | 'seconds' | 'rate'>,
+  target: HttpTarget,
+  patience = patienceMs,
+): Promise<Round> {
   const begin = performance.now()
   const server = target.server === undefined ? undefined : await Server.start(target.server)
   const openMs = performance.now() - begin
@@ -23,7 +30,8 @@ export async function httpRound({ trial, seconds, rate }: RoundCall, target: Htt
   try {
     const images = (trial.images ?? []).map((file) => readFileSync(file))
     const subject = subjectOf(client, { images, server, connections: target.connections })
-    const load = await firstCall(subject, openMs)
+    const late = `POST ${url.pathname}: expected an answer within ${patience / 1000} s, received none`
+    const load = await within(firstCall(subject, openMs), patience, late)
     const stages = () => client.watchStages()
     const measured = await measureSubject({ trial, subject, load, seconds, rate, stages })
     const settings = settingsOf(await client.stats())
@@ -32,6 +40,15 @@ export async function httpRound({ trial, seconds, rate }: RoundCall, target: Htt
     client.close()
     await server?.stop()
   }
+}
+
+/** @throws an error that says `late` when it takes longer. */
+async function within<T>(work: Promise<T>, milliseconds: number, late: string): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const over = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(late)), milliseconds)
+  })
+  return Promise.race([work, over]).finally(() => clearTimeout(timer))
 }
 
 interface Target {
@@ -123,8 +140,6 @@ function settingsOf(stats: ModelStats | undefined): Record<string, unknown> {
   const { device, dtype, lanes } = stats
   return { device, dtype, lanes }
 }
-
-const patienceMs = 30_000
 
 /** One line of what a program wrote before it ended: that with the error, of those that Node.js writes around it. */
 function lastWords(errors: string): string {
