@@ -350,7 +350,7 @@ describe('lifetimes', () => {
       expect(counts().addon.devices).toBe(begun.addon.devices + 1)
       expect(counts().addon.deviceMemories).toBe(begun.addon.deviceMemories + 2)
       expect(counts().plugin).toMatchObject({
-        backends: kept + 1,
+        backends: nothing.backends + 1,
         programs: 1,
         lanes: 1,
         weights: 1,
