@@ -123,7 +123,9 @@ function build(pass) {
     'sanitizer_control',
     ...namesIn(nativeTests, '_test'),
     ...(fuzz ? namesIn(path.join(nativeTests, 'fuzz'), '_fuzz') : []),
-    ...(withCuda ? [...Object.keys(cuda).map((name) => path.basename(name)), ...cudaControls.map(([program]) => program)] : []),
+    ...(withCuda
+      ? [...Object.keys(cuda).map((name) => path.basename(name)), ...cudaControls.map(([program]) => program)]
+      : []),
   ].flatMap((target) => ['--target', target])
   const parallel = ['--parallel', String(availableParallelism())]
   must('Building', 'cmake', ['--build', folder, ...parallel, ...targets], { quiet: true })
@@ -166,7 +168,9 @@ function runControl({ name, dir }, program, fault, report, folder) {
   const { status, output, seconds } = start(dir, program, [fault], folder)
   if (status === 0 || !output.includes(report)) {
     console.log(output)
-    fail(`${name}: a fault on purpose ('${program} ${fault}') was not reported: the sanitizer does not see it.`)
+    fail(
+      `${name}: a fault on purpose ('${program} ${fault}') was not reported: the sanitizer does not see it.`,
+    )
   }
   console.log(`PASS ${program} ${fault} (reported, as it must be, ${seconds} s)`)
 }

@@ -18,8 +18,7 @@ namespace resnet::cuda::simt {
 
 class Fiber {
  public:
-  Fiber() {  // the stack that the caller runs on
-  }
+  Fiber() = default;  // the stack that the caller runs on
   explicit Fiber(void (*entry)()) : bytes_(kStackBytes) {
     stack_ = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE,
                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

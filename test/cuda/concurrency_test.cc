@@ -114,8 +114,8 @@ TEST("threads: callers of two lanes of one program each get their own results") 
       const std::shared_ptr<Backend> backend = open();
       CompileOptions options = unmeasured();
       options.graphs = graphs;
-      auto program = backend->compile(net.plan, makeFormulaWeights(3, net.tensors), options,
-                                      Control());
+      auto program =
+          backend->compile(net.plan, makeFormulaWeights(3, net.tensors), options, Control());
       CHECK_EQ(program.ok() ? "" : program.status().message, "");
       if (!program.ok()) return;
       std::unique_ptr<Lane> lanes[2];

@@ -206,8 +206,8 @@ void forgetMemory() {
   if (region == nullptr) return;
   // Addresses may come again now; mapped anew, they are new to the sanitizers too.
   if (regionUsed > 0 &&
-      mmap(region, regionUsed, PROT_NONE,
-           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
+      mmap(region, regionUsed, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
+           -1, 0) == MAP_FAILED)
     std::abort();
   regionUsed = 0;
 }
