@@ -289,6 +289,7 @@ namespace {
   std::thread(watch).detach();
   share = {index, of};
   dup2(fileno(output), STDOUT_FILENO);
+  std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);  // what a process has found is there when it dies
   const int failed = runCases(argc, argv);
   std::fflush(stdout);
   _exit(failed);
