@@ -108,9 +108,9 @@ export function gpuReport(results: GpuResults): string {
       ),
       table(
         'Answers',
-        ['suite', 'case', 'error', 'bound', "PyTorch's own"],
-        results.accuracy.map(({ suite, case: name, error, bound, peerError }) => {
-          return [suite, name, number(error), number(bound), peerError === undefined ? '' : number(peerError)]
+        ['suite', 'case', 'error', 'bound', "PyTorch's own", 'against a wrong answer'],
+        results.accuracy.map(({ suite, case: name, error, bound, peerError, controlError }) => {
+          return [suite, name, number(error), number(bound), optional(peerError), optional(controlError)]
         }),
       ),
       table(
@@ -147,6 +147,7 @@ export function gpuReport(results: GpuResults): string {
   })
 }
 
+const optional = (value: number | undefined) => (value === undefined ? '' : number(value))
 const percent = (share: number | undefined) => (share === undefined ? '' : `${Math.round(share * 100)} %`)
 
 function speedRows({ speed }: GpuResults): (string | number)[][] {
