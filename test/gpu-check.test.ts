@@ -510,8 +510,8 @@ describe('the report', () => {
     const lines: Line[] = [
       head,
       found('card.describe', { kind: 'card', name: 'NVIDIA Test' }),
-      found('card.probe', { kind: 'ceiling', name: 'L2 read 8 MB', value: 5000, unit: 'GB/s' }),
-      found('card.probe', { kind: 'ceiling', name: 'L2 read 16 MB', value: 4000, unit: 'GB/s' }),
+      found('card.probe', { kind: 'ceiling', name: 'L2 read 8 MiB', value: 5000, unit: 'GB/s' }),
+      found('card.probe', { kind: 'ceiling', name: 'L2 read 16 MiB', value: 4000, unit: 'GB/s' }),
       found('speed.x', {
         kind: 'speed',
         network: 'resnet18',

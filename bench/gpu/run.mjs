@@ -262,7 +262,7 @@ function conditionsBetween(from) {
     memoryMhz: span('memoryMhz'),
     powerW: span('powerW'),
     temperature: span('temperature'),
-    usedMb: span('usedMb'),
+    usedMiB: span('usedMiB'),
   }
 }
 

@@ -19,7 +19,7 @@ export function gpuCharts({ speed, ceilings, layers }: GpuResults): Chart[] {
     }
   })
   const second = ceilings.flatMap(({ name, value }): [number, number][] => {
-    const megabytes = /^L2 read (\d+) MB$/.exec(name)?.[1]
+    const megabytes = /^L2 read (\d+) MiB$/.exec(name)?.[1]
     return megabytes === undefined ? [] : [[Number(megabytes), value]]
   })
   if (second.length > 1) {
@@ -28,7 +28,7 @@ export function gpuCharts({ speed, ceilings, layers }: GpuResults): Chart[] {
       title: 'L2 by footprint',
       caption: 'GB a second read past L1 when all multiprocessors read the same megabytes again and again.',
       legend: 1,
-      option: lineChart(lines, { x: 'MB', y: 'GB/s', xScale: 'value', yScale: 'value' }),
+      option: lineChart(lines, { x: 'MiB', y: 'GB/s', xScale: 'value', yScale: 'value' }),
     })
   }
   return [...charts, ...layers.map(layerChart)]

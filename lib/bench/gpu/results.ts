@@ -87,6 +87,8 @@ export interface GpuResults {
   dryRun: boolean
   /** Of a rehearsal: what stood for what. */
   simulated?: string
+  /** What the numbers of each field are in, for whoever reads the file alone. */
+  units: typeof units
   /** Name, multiprocessors, clocks, power, driver, versions; what cuDNN says of the device. */
   card: Record<string, unknown>
   ceilings: Ceiling[]
@@ -100,6 +102,15 @@ export interface GpuResults {
   notes: string[]
   steps: StepResult[]
 }
+
+const units = {
+  accuracy: 'errors and bounds: max|ours - reference| / max|reference|; of kernels, cases that failed',
+  speed: 'rounds: images/s; latencyMs: ms; share: of the images/s of the roofline, 1 being all',
+  layers: 'milliseconds: ms; bytes: bytes; flop: FLOP; share: least time / time taken, 1 being all',
+  conditions:
+    'least, median and most while the step ran: smMhz, memoryMhz in MHz, powerW in W, temperature in degrees Celsius, usedMiB in MiB',
+  steps: 'seconds: s',
+} as const
 
 const rehearsal =
   'A rehearsal: our side ran over a simulated CUDA device and cuDNN on the processor, PyTorch on the processor too, with small ' +
@@ -128,6 +139,7 @@ export function assemble(lines: readonly Line[]): GpuResults {
     mode: head.mode,
     dryRun,
     ...(dryRun ? { simulated: rehearsal } : {}),
+    units,
     card: Object.assign({}, ...of<Record<string, unknown>>('card')),
     ceilings,
     accuracy: of<Accuracy>('accuracy'),

@@ -48,7 +48,7 @@ const speedOf = (network: string, dtype: string, full: Limits, more: Partial<Row
   file: 'speed.mjs',
   args: ['--network', network, '--dtype', dtype],
   full,
-  dry: [20, 180],
+  dry: [20, 300],
   ...more,
 })
 const compileOf = (batch: number): Row => ({
@@ -66,7 +66,7 @@ const rows: Row[] = [
   { id: 'card.probe', file: 'resnet_gpu_probe', full: [25, 30], quick: [12, 15], dry: [3, 60] },
   { id: 'card.matrix', file: 'matrix.py', full: [20, 30], quick: [12, 15], dry: [3, 60] },
   { id: 'accuracy.kernels', file: 'device_kernels_test', full: [20, 40], dry: [20, 120] },
-  { id: 'accuracy.reference', file: 'reference.py', full: [40, 60], quick: [16, 25], dry: [20, 180] },
+  { id: 'accuracy.reference', file: 'reference.py', full: [40, 60], quick: [16, 25], dry: [20, 300] },
   {
     id: 'accuracy.networks',
     file: 'networks.mjs',
