@@ -15,6 +15,7 @@ import { stagesBetween } from '../lib/bench/stages.js'
 import { mulberry32, percentiles, poissonArrivals, ratioOfMedians } from '../lib/bench/statistics.js'
 import { makeCalls } from '../lib/bench/subject.js'
 import type { Load, Measured, Results, Trial, TrialResult } from '../lib/bench/types.js'
+import { models } from '../lib/models.js'
 import { addon } from '../lib/native/call.js'
 import { packageRoot } from '../lib/root.js'
 import { refusal } from './support/refusal.js'
@@ -339,6 +340,20 @@ test('the limits of the machine are measured, and can be aborted', async () => {
   control.cancel()
   await expect(measuring).rejects.toMatchObject({ code: 'ABORTED' })
 }, 60_000)
+
+test.each(['stream', 'callers', 'decode', 'network'])(
+  'the pipeline without pictures ends with an error: %s',
+  async (way) => {
+    const program = path.join(packageRoot, 'bench', 'pipeline', 'ours.mjs')
+    const call = { way, checkpoint: models.digits, buffers: [], seconds: 1, threads: 1, settings: { maxBatch: 2 } }
+    const ended = promisify(execFile)(process.execPath, [program, JSON.stringify(call)], { timeout: 30_000 })
+    const { code, stderr } = await ended.catch((error) => error)
+    expect({ code, stderr }).toEqual({
+      code: 1,
+      stderr: expect.stringContaining('expected at least one picture, received none'),
+    })
+  },
+)
 
 test('a file that is none of ours is refused', async () => {
   const file = path.join(folder, 'other.json')
