@@ -19,7 +19,7 @@ async function ours(batch) {
   await program.prepare()
   await program.throughput(seconds)
   await program.close()
-  open.close()
+  await open.close()
 }
 
 async function oursInChild(batch) {

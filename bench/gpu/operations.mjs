@@ -70,8 +70,8 @@ async function run(row, dtype, device) {
   const given = [dataOf(row, { name: 'x', ...row.x }), ...second.map((parameter) => dataOf(row, parameter))]
   await lane.run({ batch, inputs: given.map((data) => [data]), outputs: results.map((data) => [data]) })
   await lane.dispose()
-  program.dispose()
-  weights.dispose()
+  await program.dispose()
+  await weights.dispose()
   return results
 }
 

@@ -93,9 +93,9 @@ export class DeviceNetwork {
     return new DeviceProgram(this, program, lane, batch)
   }
 
-  close() {
-    this.weights.dispose()
-    this.lease.release()
+  async close() {
+    await this.weights.dispose()
+    await this.lease.release()
   }
 }
 
@@ -161,7 +161,7 @@ class DeviceProgram {
 
   async close() {
     await this.lane.dispose()
-    this.program.dispose()
+    await this.program.dispose()
     for (const { images, logits } of this.buffers) {
       images.dispose()
       logits.dispose()
