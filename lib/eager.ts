@@ -123,8 +123,8 @@ async function compile(
     const call = { plan: plan.text, weights, maxBatch: images, threads: 0, float32Precision: 'high' } as const
     return await compileProgram(binding, call, plan, signal)
   } finally {
-    // The program holds what it packed.
-    weights.dispose()
+    // The program holds what it packed; nothing waits for the rest.
+    void weights.dispose()
   }
 }
 

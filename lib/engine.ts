@@ -316,9 +316,8 @@ export class Engine {
   private async close(): Promise<void> {
     await this.scheduler.close()
     await this.programs.dispose()
-    this.parts.weights.dispose()
-    this.parts.checkpoint?.dispose()
-    this.parts.device.lease?.release()
+    await Promise.all([this.parts.weights.dispose(), this.parts.checkpoint?.dispose()])
+    await this.parts.device.lease?.release()
   }
 }
 

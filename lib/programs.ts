@@ -76,7 +76,7 @@ export async function compileProgram(
     await lanes.use(async () => {})
     return { program, lanes, outputShapes }
   } catch (error) {
-    program.dispose()
+    await program.dispose()
     throw error
   }
 }
@@ -84,7 +84,7 @@ export async function compileProgram(
 /** Waits for what runs, then frees. */
 export async function disposeCompiled({ lanes, program }: Compiled): Promise<void> {
   await lanes.dispose()
-  program.dispose()
+  await program.dispose()
 }
 
 /** What a program is known by. */

@@ -174,9 +174,8 @@ export class ResNet {
       onProgress?.({ phase: 'ready', fraction: 1 })
       return model
     } catch (error) {
-      weights?.dispose()
-      checkpoint?.dispose()
-      chosen.lease?.release()
+      await Promise.all([weights?.dispose(), checkpoint?.dispose()])
+      await chosen.lease?.release()
       throw error
     }
   }
@@ -223,8 +222,8 @@ export class ResNet {
       weights = nativeSync(() => binding.weightsFromFormula({ seed, tensors }))
       return new ResNet({ binding, chosen, architecture, weights, isa }, values)
     } catch (error) {
-      weights?.dispose()
-      chosen.lease?.release()
+      await weights?.dispose()
+      await chosen.lease?.release()
       throw error
     }
   }
