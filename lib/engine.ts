@@ -375,7 +375,8 @@ function join(
   const inputs: Share['pieces'] = []
   const held: (() => void)[] = []
   let batch = 0
-  for (const [s, share] of shares.entries()) {
+  for (let s = 0; s < shares.length; ++s) {
+    const share = shares[s] as Share
     const memory = filled[s]
     if (memory === undefined) continue
     const { pieces } = share
@@ -386,7 +387,7 @@ function join(
       share.fail(error)
       continue
     }
-    for (const [i, views] of memory.entries()) outputs[i]?.push(...views)
+    for (let i = 0; i < outputs.length; ++i) outputs[i]?.push(...(memory[i] ?? []))
     inputs.push(...pieces)
     batch += share.images
   }

@@ -422,11 +422,13 @@ class Group implements Part {
 
 function bySize(decoded: readonly Decoded[], together: Together): Group[] {
   const groups: Group[] = []
-  for (const [i, image] of decoded.entries()) {
+  let position = together.first
+  for (const image of decoded) {
     const { height, width } = image
     const group = groups.find((known) => known.height === height && known.width === width)
-    if (group === undefined) groups.push(new Group(image, together.first + i, together))
-    else group.add(image, together.first + i)
+    if (group === undefined) groups.push(new Group(image, position, together))
+    else group.add(image, position)
+    ++position
   }
   return groups
 }

@@ -101,7 +101,7 @@ function limitText({ name, value, unit, threads, gpu }: Limit): string {
 export function layersText(name: string, { rows }: LayerTable): string {
   const lines = rows.map(
     ({ step, implementation, milliseconds, gflops, bound }) =>
-      `  ${step.padEnd(28)} ${implementation.padEnd(18)} ${milliseconds.toFixed(3).padStart(9)} ms ` +
+      `  ${step.padEnd(28)} ${implementation.padEnd(18)} ${(milliseconds > 0 ? milliseconds.toFixed(3) : '-').padStart(9)} ms ` +
       `${(Number.isFinite(gflops) ? gflops.toFixed(1) : '-').padStart(8)} GFLOP/s${bound === undefined ? '' : `  ${Math.round(bound * 100)} % of the bound`}\n`,
   )
   return `\nSteps of ${name}\n${lines.join('')}`
