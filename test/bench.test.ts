@@ -4,9 +4,11 @@ import { readFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { promisify } from 'node:util'
+import type { DeviceInfo } from '../binding.js'
 import { type ChartOption, chartsOf } from '../lib/bench/charts.js'
 import { compare } from '../lib/bench/compare.js'
 import { boundOf } from '../lib/bench/layers.js'
+import { gpuLimits } from '../lib/bench/limits.js'
 import { parseGpus } from '../lib/bench/machine.js'
 import { measure } from '../lib/bench/measure.js'
 import { report } from '../lib/bench/report.js'
@@ -16,6 +18,8 @@ import { stagesBetween } from '../lib/bench/stages.js'
 import { mulberry32, percentiles, poissonArrivals, ratioOfMedians } from '../lib/bench/statistics.js'
 import { makeCalls } from '../lib/bench/subject.js'
 import type { Load, Measured, Results, Trial, TrialResult } from '../lib/bench/types.js'
+import { limitsText, tableOf } from '../lib/cli/bench-table.js'
+import { models } from '../lib/models.js'
 import { addon } from '../lib/native/call.js'
 import { packageRoot } from '../lib/root.js'
 import { refusal } from './support/refusal.js'
@@ -121,6 +125,70 @@ describe('compare', () => {
   test('noise is no difference, and three rounds are too few', () => {
     expect(verdicts([100, 90, 110, 95, 105], [101, 92, 108, 97, 104])['images/s']).toBe('no difference shown')
     expect(verdicts([100, 100, 100], [120, 120, 120])['images/s']).toBe('too few rounds')
+  })
+})
+
+describe('the memory of a GPU', () => {
+  const onGpu = (deviceMb: number, deviceDriverMb: number | null): Results => {
+    const [trial] = results([100, 101, 99, 102]).trials as [TrialResult]
+    const drivers = trial.drivers.map((driver) => ({
+      ...driver,
+      rounds: driver.rounds.map((round) => ({ ...round, deviceMb, deviceDriverMb }) as Measured),
+    }))
+    return { ...results([]), trials: [{ ...trial, drivers }] }
+  }
+  const memoryOf = (a: Results, b: Results) =>
+    compare(a, b)
+      .filter(({ figure }) => figure.endsWith('MB') && figure !== 'peak MB')
+      .map(({ figure, ratio, verdict }) => ({ figure, ratio, verdict }))
+
+  test('is compared where both tell it', () => {
+    expect(memoryOf(onGpu(100, 500), onGpu(120, 500))).toEqual([
+      { figure: 'device MB', ratio: 1.2, verdict: 'worse' },
+      { figure: 'by driver MB', ratio: 1, verdict: 'no difference shown' },
+    ])
+    expect(memoryOf(onGpu(100, null), onGpu(100, 500))).toEqual([
+      { figure: 'device MB', ratio: 1, verdict: 'no difference shown' },
+    ])
+    // A result of before.
+    expect(memoryOf(results([100, 101, 99, 102]), onGpu(100, 500))).toEqual([])
+  })
+
+  test('has columns where there is a GPU', () => {
+    const [trial] = onGpu(123.4, null).trials as [TrialResult]
+    expect(tableOf(trial)).toMatch(/peak MB +device MB +by driver MB\n.* 60 +123\.4 +-\n$/)
+    expect(tableOf(results([100]).trials[0] as TrialResult)).not.toMatch(/device|driver MB/)
+    expect(report(onGpu(123.4, null))).toMatch(/>device MB<.*>by driver MB<[\s\S]*>123<small>/)
+    expect(report(results([100]))).not.toMatch(/device MB|by driver MB/)
+  })
+})
+
+describe('the ceilings of a GPU', () => {
+  const info = (bytesPerSecond: number, float16: number, source: string) =>
+    ({
+      index: 1,
+      name: 'a <card>',
+      ceilings: { bytesPerSecond, float16, bfloat16: 0, tf32: 0, float32: 6e13, source },
+    }) as DeviceInfo
+
+  test('are printed with their source; what is not known as that', () => {
+    const limits = gpuLimits(info(4.8e12, 9.9e14, 'theoretical: clocks'))
+    expect(limitsText(limits)).toMatch(
+      /^Limits of cuda:1, a <card>; theoretical: clocks\n {2}device copy +4800\.0 GB\/s\n {2}matrix float16 +990\.0 TFLOP\/s float16\n/,
+    )
+    expect(limitsText(limits)).toMatch(
+      /matrix tf32 +- TFLOP\/s tf32\n {2}matrix float32 +60\.0 TFLOP\/s float32\n$/,
+    )
+    const html = report({ ...results([100]), limits: JSON.parse(JSON.stringify(limits)) })
+    expect(html).toContain('a &#60;card&#62;: theoretical: clocks.')
+    expect(html).toMatch(/matrix tf32<\/td><td>cuda:1, a &#60;card&#62;<\/td><td class="number">–<\/td>/)
+  })
+
+  test('stand apart from those of the processor', () => {
+    const cpu = { name: 'copy', value: 10, unit: 'GB/s', threads: 2 }
+    expect(limitsText([cpu, ...gpuLimits(info(0, 0, 'unknown'))])).toMatch(
+      /^Limits of this machine\n {2}copy +10\.0 GB\/s, 2 threads\nLimits of cuda:1, a <card>; unknown\n {2}device copy +- GB\/s\n/,
+    )
   })
 })
 
@@ -348,6 +416,27 @@ test('the limits of the machine are measured, and can be aborted', async () => {
   control.cancel()
   await expect(measuring).rejects.toMatchObject({ code: 'ABORTED' })
 }, 60_000)
+
+test.each(['stream', 'callers', 'decode', 'network'])(
+  'the pipeline without pictures ends with an error: %s',
+  async (way) => {
+    const program = path.join(packageRoot, 'bench', 'pipeline', 'ours.mjs')
+    const call = {
+      way,
+      checkpoint: models.digits,
+      buffers: [],
+      seconds: 1,
+      threads: 1,
+      settings: { maxBatch: 2 },
+    }
+    const ended = promisify(execFile)(process.execPath, [program, JSON.stringify(call)], { timeout: 30_000 })
+    const { code, stderr } = await ended.catch((error) => error)
+    expect({ code, stderr }).toEqual({
+      code: 1,
+      stderr: expect.stringContaining('expected at least one picture, received none'),
+    })
+  },
+)
 
 test('a file that is none of ours is refused', async () => {
   const file = path.join(folder, 'other.json')

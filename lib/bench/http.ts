@@ -6,6 +6,7 @@ import https from 'node:https'
 import path from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import type { ModelStats } from '../stats.js'
+import { deviceMemory } from './device-memory.js'
 import { firstCall, measureSubject } from './measure.js'
 import type { Round, RoundCall } from './round.js'
 import { stageSums, stagesBetween } from './stages.js'
@@ -34,8 +35,8 @@ export async function httpRound(
     const load = await within(firstCall(subject, openMs), patience, late)
     const stages = () => client.watchStages()
     const measured = await measureSubject({ trial, subject, load, seconds, rate, stages })
-    const settings = settingsOf(await client.stats())
-    return { version: '', settings, measured }
+    const stats = await client.stats()
+    return { version: '', settings: settingsOf(stats), measured: { ...measured, ...deviceMemory(stats) } }
   } finally {
     client.close()
     await server?.stop()

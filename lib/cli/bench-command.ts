@@ -19,7 +19,10 @@ export function addBench(program: Command, finish: (work: Promise<ExitCode>) => 
   command
     .option('--rounds <number>', 'fresh processes a trial and driver', atLeastOne, 5)
     .option('--seconds <number>', 'measured in each, after warming up', positive, 3)
-    .option('--limits', "measure the machine's own ceilings first; every figure as a share of its bound")
+    .option(
+      '--limits',
+      "measure the machine's own ceilings first (a GPU tells its own); every figure as a share of its bound",
+    )
     .option('--layers', 'time every step of the network, with --limits as a share of its bound')
     .option('-o, --output <file>', 'write everything as JSON')
     .option('--report <file>', 'draw it as one HTML file (needs: npm install echarts)')
@@ -34,6 +37,7 @@ Examples:
   $ resnet bench
   $ resnet bench --network resnet18,resnet50 --batch 1,8,32 --load 0.3,0.5,0.7,0.9 --output a.json --report a.html
   $ resnet bench --limits --layers --batch 1
+  $ resnet bench --device cuda --limits --layers --batch 64
   $ resnet bench --model r50.safetensors --images photos/ --load 0.5
   $ resnet bench --network resnet50 --peer installed --python venv/bin/python
   $ resnet bench --model r50.safetensors --onnx r50.onnx --peer onnxruntime-node

@@ -3,13 +3,13 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { type Comparison, compare } from '../bench/compare.js'
 import { boundOf, layerTable } from '../bench/layers.js'
+import { limitsOf } from '../bench/limits.js'
 import { findPeers, type PeerName, peerNames, requirePeers } from '../bench/peers.js'
 import { loadECharts, report } from '../bench/report.js'
 import { checkWritable, readResults, withoutFolders, writeWhole } from '../bench/results.js'
 import { nameOf, runTrials } from '../bench/run.js'
 import { seedNetwork } from '../bench/seeded.js'
 import type { LayerTable, Limit, Network, Results, Trial, TrialResult } from '../bench/types.js'
-import { addon, native } from '../native/call.js'
 import { layersText, limitsText, tableOf } from './bench-table.js'
 import { trialsOf } from './bench-trials.js'
 import { complain, type ExitCode, exitCode } from './exit.js'
@@ -83,7 +83,8 @@ interface Means {
 
 async function measureIn({ folder, signal }: Means, options: BenchOptions, print: Print): Promise<ExitCode> {
   const { trials, peers, others } = await withPeers(folder, options)
-  const limits = options.limits ? await measureLimits(trials, print, signal) : undefined
+  const limits = options.limits ? await limitsOf(trials, signal) : undefined
+  if (limits !== undefined) await print(limitsText(limits))
   const bounds = new Map<string, number>()
   for (const trial of limits === undefined ? [] : trials.filter(isBounded)) {
     const bound = await boundOf(trial, limits ?? [])
@@ -160,19 +161,6 @@ function listed(others: Record<string, string>): string {
 /** One call after another of tensors: what a network's bound can be compared with. */
 function isBounded({ load, images, http }: Trial): boolean {
   return load.kind === 'closed' && images === undefined && http === undefined
-}
-
-async function measureLimits(trials: readonly Trial[], print: Print, signal: AbortSignal): Promise<Limit[]> {
-  const counts = [...new Set(trials.map(({ threads }) => Math.max(1, threads)))]
-  const limits: Limit[] = []
-  for (const threads of counts.length > 1 ? counts.filter((count) => count > 1) : counts) {
-    const measured = await native(signal, (cancel) => addon().measureLimits({ threads, ...cancel }))
-    // Each measures one thread too.
-    const known = new Set(limits.map((limit) => limit.threads))
-    limits.push(...measured.filter((limit) => !known.has(limit.threads)))
-  }
-  await print(limitsText(limits))
-  return limits
 }
 
 async function layerTables(
