@@ -169,11 +169,17 @@ void choices(Isa isa) {
   ConvCase grouped = layer(128, 56, 128, 3, 1), dilated = layer(512, 28, 512, 3, 1);
   grouped.groups = 32;
   dilated.dilation = dilated.padding = {2, 2};
+  // Where a core does more in the time in which weights come, fewer of them are better.
+  const Choice small =
+      hostBalance(isa).multiplyAdds > 16
+          ? Choice{layer(256, 14, 256, 3, 1), "winograd f2x2", "estimated at 102% of f2x2's time"}
+          : Choice{layer(256, 14, 256, 3, 1), "winograd f4x4", ""};
   const Choice table[] = {
+      small,
       {layer(3, 224, 64, 7, 2), "direct thin", "kernel 7x7"},
       {layer(64, 56, 64, 3, 1), "winograd f4x4", ""},
       {layer(128, 28, 128, 3, 1), "winograd f4x4", ""},
-      {layer(256, 14, 256, 3, 1), "winograd f4x4", ""},
+      {layer(256, 14, 256, 3, 1, 4), "winograd f4x4", ""},
       {layer(512, 7, 512, 3, 1, 8), "winograd f4x4", ""},
       {layer(128, 56, 128, 3, 2), "direct", "stride 2x2"},
       {layer(64, 56, 256, 1, 1), "direct", "kernel 1x1"},
