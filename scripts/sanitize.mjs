@@ -46,6 +46,8 @@ const passes = [
       failures_test: [],
       pictures_test: [],
       schedule_test: [],
+      choose_test: [],
+      engine_cache_test: [],
       networks_test: ['several callers', 'lanes side by side', 'cancelled', 'little memory', 'lost'],
     },
     // Programs of test/cuda/controls, each with an argument: of wrong use of CUDA, and of the backend with a fault, by a case
