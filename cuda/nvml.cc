@@ -3,6 +3,9 @@
 #include <dlfcn.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <fstream>
+#include <iterator>
 #include <mutex>
 #include <vector>
 
@@ -10,6 +13,7 @@ namespace resnet::cuda {
 namespace {
 
 constexpr const char* kFileName = "libnvidia-ml.so.1";
+constexpr const char* kModuleFile = "/proc/driver/nvidia/version";
 constexpr int kSuccess = 0, kInsufficientSize = 7;
 constexpr unsigned long long kNotAvailable = ~0ull;
 
@@ -25,6 +29,7 @@ struct EntryPoints {
   int (*init)() = nullptr;
   const char* (*errorString)(int) = nullptr;
   int (*version)(char* text, unsigned bytes) = nullptr;
+  int (*build)(char* text, unsigned bytes) = nullptr;  // may be missing
   int (*deviceByUuid)(const char* uuid, Handle* device) = nullptr;
   int (*processes)(Handle device, unsigned* count, RunningProcess* list) = nullptr;
 };
@@ -51,6 +56,7 @@ std::string load(EntryPoints& entry) {
   need("nvmlErrorString", found.errorString);
   need("nvmlSystemGetNVMLVersion", found.version);
   need("nvmlDeviceGetHandleByUUID", found.deviceByUuid);
+  resolve(library, "nvmlSystemGetDriverVersion", found.build);
   // The first version's list has other fields: such a driver is too old to be asked.
   if (!resolve(library, "nvmlDeviceGetComputeRunningProcesses_v3", found.processes))
     need("nvmlDeviceGetComputeRunningProcesses_v2", found.processes);
@@ -65,6 +71,7 @@ std::string load(EntryPoints& entry) {
 std::mutex mutex;
 EntryPoints entry;
 NvmlLibrary opened;
+std::string build;  // of the driver, once the library has said it
 
 std::string failure(const char* what, int code) {
   return std::string(what) + ": " + entry.errorString(code) + " (" + std::to_string(code) + ")";
@@ -77,11 +84,13 @@ const NvmlLibrary& open() {
     opened.reason = load(entry);
     if (!opened.reason.empty()) return opened;
   }
-  char version[96] = "";
+  char text[96] = "";
   int code = entry.init();
-  if (code == kSuccess) code = entry.version(version, sizeof version);
+  if (code == kSuccess) code = entry.version(text, sizeof text);
   opened.reason = code == kSuccess ? "" : failure("nvmlInit_v2", code);
-  if (code == kSuccess) opened.version = version;
+  if (code != kSuccess) return opened;
+  opened.version = text;
+  if (entry.build != nullptr && entry.build(text, sizeof text) == kSuccess) build = text;
   return opened;
 }
 
@@ -125,6 +134,30 @@ ProcessMemory processMemory(const std::string& uuid) {
   }
   return {0, "the driver lists no process " + std::to_string(own) +
                  " on the device; in a container it knows processes by other numbers"};
+}
+
+std::string driverBuild() {
+  {
+    const std::lock_guard lock(mutex);
+    if (!open().version.empty() && !build.empty()) return build;
+  }
+  std::ifstream file(kModuleFile);
+  return driverBuildIn(std::string(std::istreambuf_iterator<char>(file), {}));
+}
+
+// "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.95.05  Tue Sep ...": the first word of digits and dots. What stands
+// before it differs between the modules; the second line has the compiler's version.
+std::string driverBuildIn(std::string_view text) {
+  constexpr std::string_view kDigits = "0123456789", kNumber = "0123456789.";
+  text = text.substr(0, text.find('\n'));
+  while (!text.empty()) {
+    const std::string_view word = text.substr(0, text.find(' '));
+    const bool number = !word.empty() && word.find_first_not_of(kNumber) == word.npos &&
+                        kDigits.find(word.front()) != kDigits.npos && word.find('.') != word.npos;
+    if (number) return std::string(word);
+    text.remove_prefix(std::min(text.size(), word.size() + 1));
+  }
+  return {};
 }
 
 }  // namespace resnet::cuda

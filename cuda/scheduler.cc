@@ -62,7 +62,7 @@ Status Scheduler::run() {
   std::optional<StoredChoice> stored;
   if (workshop_.cache && (halve == Halving::kMeasured || measuresOrder))
     stored = workshop_.cache->load(question());
-  const bool known = stored && stored->engine.size() == 2;
+  bool known = stored && stored->engine.size() == 2;
   if (known && halve == Halving::kMeasured)
     halve = stored->engine[0] == '2' ? Halving::kAlways : Halving::kNever;
 
@@ -81,9 +81,11 @@ Status Scheduler::run() {
       return halves.takeStatus();
     } else {
       program_.scheduleRefused_.push_back("two tracks: " + halves.status().message);
+      if (code == Code::kOutOfMemory) settled_ = false;
     }
   }
-  if (candidates.empty()) {  // two tracks are remembered, and cannot be had any more
+  if (candidates.empty()) {  // two tracks are remembered, with their time, and cannot be had now
+    known = false;
     auto whole = compile(options.maxBatch, 1);
     if (!whole.ok()) return whole.takeStatus();
     candidates.push_back(whole.take());
@@ -118,6 +120,12 @@ Result<Schedule> Scheduler::compile(int images, int tracks) {
   schedule.images = images;
   schedule.tracks = tracks;
   RESNET_RETURN_IF_ERROR(Compiler(program_, schedule, workshop_, weights_, control_).run());
+  // An engine that memory was too short to race for may be another one at the next start.
+  for (size_t s = 0; s < schedule.choices.size(); ++s) {
+    const StepKind kind = program_.plan_.steps[s].kind;
+    const bool raced = kind == StepKind::kConv || kind == StepKind::kLinear;
+    if (raced && schedule.choices[s].milliseconds == 0) settled_ = false;
+  }
   schedule.lead = leadOf(schedule.operations);
   return schedule;
 }
@@ -155,6 +163,8 @@ Status Scheduler::measure(std::vector<Schedule>& candidates) {
         (!timedBest || heats[i].milliseconds < heats[best].milliseconds))
       best = i;
   }
+  for (const Heat& heat : heats)
+    if (heat.failure == Code::kOutOfMemory) settled_ = false;
   StoredChoice choice;
   choice.milliseconds = heats[best].milliseconds;
   choice.name = describe(candidates[best]);
@@ -168,8 +178,8 @@ Status Scheduler::measure(std::vector<Schedule>& candidates) {
   }
   program_.scheduleMilliseconds_ = choice.milliseconds;
   for (const std::string& reason : choice.refused) program_.scheduleRefused_.push_back(reason);
-  if (workshop_.cache && choice.milliseconds > 0) {
-    // The cache only saves time.
+  // What memory was too short for, the next start tries again. The cache only saves time.
+  if (workshop_.cache && settled_ && choice.milliseconds > 0) {
     const Status kept = workshop_.cache->store(question(), choice);
     static_cast<void>(kept);
   }

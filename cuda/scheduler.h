@@ -28,6 +28,8 @@ class Scheduler {
   const Weights& weights_;
   const Control& control_;
   Workshop workshop_;
+  // Every way that was to be measured could be: the answer holds for the next start too.
+  bool settled_ = true;
 };
 
 }  // namespace resnet::cuda

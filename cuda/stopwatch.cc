@@ -58,6 +58,7 @@ class Stopwatch {
     settle();
     if (status.code == Code::kDeviceLost || status.code == Code::kAborted) return status;
     heat.milliseconds = 0;
+    heat.failure = status.code;
     heat.refused = std::move(status.message);
     return Status::okay();
   }

@@ -14,6 +14,7 @@ struct Heat {
   std::function<Status()> enqueue;  // onto the stopwatch's stream, joined there when it forks
   double milliseconds = 0;          // of one run; 0: not timed
   std::string refused;              // why not
+  Code failure = Code::kOk;         // the same as a code
 
   int runs = 1;  // between two events
   GraphExecutable graph;

@@ -1,5 +1,7 @@
 #include "cuda/workshop.h"
 
+#include "cuda/nvml.h"
+
 namespace resnet::cuda {
 
 Result<EngineEnvironment> engineEnvironment(const DeviceInfo& device) {
@@ -15,6 +17,7 @@ Result<EngineEnvironment> engineEnvironment(const DeviceInfo& device) {
   environment.multiprocessors = device.multiprocessors;
   environment.device = device.name;
   environment.driver = std::to_string(driver);
+  if (const std::string build = driverBuild(); !build.empty()) environment.driver += " " + build;
   environment.kernels = RESNET_KERNELS_DIGEST;
   return environment;
 }

@@ -78,7 +78,7 @@ class EagerRunner {
     const { images, data, outputs } = execution
     const run = async ({ lanes }: Compiled) => {
       const call = { batch: images, inputs: data, outputs }
-      await lanes.use((lane) => native(signal, (cancel) => lane.run({ ...call, ...cancel })))
+      await lanes.use((lane) => native(signal, (control) => lane.run({ ...call, control })))
     }
     if (tensors.length === 0) {
       const key = { family: `${execution.key} ${images}`, bucket: images }

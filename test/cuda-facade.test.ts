@@ -41,8 +41,10 @@ const create = (options: CreateOptions, architecture: ArchitectureOptions = spec
 const engineOf = (model: ResNet) => (model as unknown as { engine: Engine }).engine
 async function firstLane(model: ResNet): Promise<Lane> {
   type Made = { made: { lanes: { all: Promise<Lane>[] } } }
-  const { programs } = engineOf(model) as unknown as { programs: { entries: Map<string, Made> } }
-  const [{ made }] = programs.entries.values() as unknown as [Made]
+  type Families = Map<string, Map<number, Made>>
+  const { programs } = engineOf(model) as unknown as { programs: { families: Families } }
+  const [buckets] = programs.families.values() as unknown as [Map<number, Made>]
+  const [{ made }] = buckets.values() as unknown as [Made]
   return made.lanes.all[0] as Promise<Lane>
 }
 

@@ -29,15 +29,15 @@ export const precisionOf = (dtype) =>
   dtype === 'tf32' ? { dtype: 'float32', float32Precision: 'tf32' } : { dtype, float32Precision: 'high' }
 
 /** The network; in a rehearsal with a quarter of its channels, as torch_network.py has it then. */
-export function specOf(name) {
-  const spec = architectureNamed(name)
+export function specOf(name, changes = {}) {
+  const spec = architectureNamed(name, changes)
   if (!dry || spec.stem === 'cifar') return spec
-  return architectureNamed(name, { widths: spec.widths.map((width) => width / 4), stemWidth: 64 })
+  return architectureNamed(name, { ...changes, widths: spec.widths.map((width) => width / 4), stemWidth: 64 })
 }
 
 /** A model of the package, on CUDA, weights by formula. */
-export function openModel(name, dtype, options = {}) {
-  const spec = specOf(name)
+export function openModel(name, dtype, { outputStride, ...options } = {}) {
+  const spec = specOf(name, { outputStride })
   const ranges = (parameter, shape) => parameterRange(spec.block, parameter, shape)
   return createFromFormula(spec, rule.seed, ranges, {
     device: 'cuda',

@@ -17,8 +17,10 @@ struct EngineEnvironment {
   size_t cudnn = 0;  // 92400
   int frontend = 0;  // 11800
   int capabilityMajor = 0, capabilityMinor = 0, multiprocessors = 0;
-  std::string device;   // "NVIDIA H200": two cards of one capability and SM count differ in memory
-  std::string driver;   // as the driver states it
+  std::string device;  // "NVIDIA H200": two cards of one capability and SM count differ in memory
+  // The CUDA version that the driver is of and its build, "13000 580.95.05"; the version alone where no build can be read:
+  // then drivers of one version share their entries, and an engine that another one refuses is removed.
+  std::string driver;
   std::string kernels;  // digest of our own device code, which races against cuDNN's
 };
 

@@ -258,6 +258,25 @@ TEST("engine cache: another cuDNN or driver has entries of its own") {
   CHECK_EQ(back.bits, first.bits);
 }
 
+TEST("engine cache: another build of the driver has entries of its own, and the same one has not") {
+  const Folder folder;
+  const Answered first = compileIn(folder);
+  checkCold(first);
+  checkWarm(compileIn(folder, "float16", {"RESNET_SIMULATED_DRIVER_BUILD=580.95.05"}));
+  CHECK_EQ(folder.entries().size(), size_t(engineCount()));
+  int builds = 1;
+  // The second cannot be asked by the management library: whatever is known of it then, it is not the first's.
+  const std::string unasked = "RESNET_SIMULATED_NVML=" + std::to_string(kNvmlFails);
+  for (const std::string& setting :
+       {std::string("RESNET_SIMULATED_DRIVER_BUILD=580.95.06"), unasked}) {
+    const Answered other = compileIn(folder, "float16", {setting});
+    checkCold(other);
+    CHECK_EQ(folder.entries().size(), size_t(++builds * engineCount()));
+    checkWarm(compileIn(folder, "float16", {setting}));
+  }
+  checkWarm(compileIn(folder));
+}
+
 TEST("engine cache: float32 never takes what tf32 stored, nor the other way round") {
   const Folder alone, both;
   const Answered exact = compileIn(alone, "float32");

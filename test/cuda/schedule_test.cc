@@ -39,6 +39,14 @@ Network pooledNetwork(DType dtype) {
   return net;
 }
 
+// As little as has orders to choose from.
+Network smallestNetwork() {
+  Network net(4, 4, DType::kFloat16);
+  net.output(net.maxPool(net.conv("conv1", net.input(), 8, 1, 1, kNoValue, true)),
+             MemoryLayout::kNhwc);
+  return net;
+}
+
 std::shared_ptr<Backend> openBackend() {
   auto backend = cuda::makeCudaBackend({});
   CHECK_EQ(backend.ok() ? std::string() : backend.status().message, std::string());
@@ -235,6 +243,76 @@ TEST(
     CHECK_HAS(joined(fixed.refused), "nothing is measured");
   }
   std::filesystem::remove_all(folder);
+  CHECK_EQ(violations(), std::string());
+  CHECK_EQ(leaks(), std::string());
+}
+
+// Calls that compiling for one track takes where all engines are in the cache: with nothing measured, as it begins where
+// something is.
+uint64_t callsForOneTrack(Backend& backend, const Network& net, const std::string& cache) {
+  CompileOptions options = optionsFor(64, 1, TileOrder::kForward);
+  options.engineCache = cache;
+  CHECK(compiled(backend, net, options) != nullptr);  // fills it
+  resnetSimulatedFailAt(0, cudaSuccess);
+  CHECK(compiled(backend, net, options) != nullptr);
+  return resnetSimulatedCallCount();
+}
+
+// Compiles with a failure of memory at one call after another, from where one track is compiled, until two tracks alone are
+// what it costs; each time over a copy of the folder of engines `warm`, which is left at options.engineCache.
+ExplainRow withoutMemoryForTracks(Backend& backend, const Network& net,
+                                  const CompileOptions& options, const std::string& warm) {
+  namespace fs = std::filesystem;
+  const uint64_t first = callsForOneTrack(backend, net, warm);
+  for (uint64_t n = first; n < first + 50; ++n) {
+    fs::remove_all(options.engineCache);
+    fs::copy(warm, options.engineCache, fs::copy_options::recursive);
+    resnetSimulatedFailAt(n, cudaErrorMemoryAllocation);
+    auto program = backend.compile(net.plan, net.weights(), options, Control{});
+    resnetSimulatedFailAt(0, cudaSuccess);
+    if (!program.ok()) continue;
+    const ExplainRow row = scheduleOf(*program.value());
+    if (contains(joined(row.refused), "two tracks: ")) return row;
+  }
+  fault(__FILE__, __LINE__, "no failing call cost two tracks alone");
+  return {};
+}
+
+TEST("auto: what memory was too short to try is not remembered as tried") {
+  namespace fs = std::filesystem;
+  resnetSimulatedReset();
+  char folder[] = "/tmp/resnet-schedule-XXXXXX";
+  CHECK(mkdtemp(folder) != nullptr);
+  const std::string warm = std::string(folder) + "/warm";
+  const Network net = smallestNetwork();
+  {
+    auto backend = openBackend();
+    resnetSimulatedSetPace(1000);
+    resnetSimulatedSetL2Bytes(1);
+    // The engines of both ways, raced for and kept; of the ways themselves nothing is measured.
+    for (const int tracks : {1, 2}) {
+      CompileOptions options = optionsFor(64, tracks, TileOrder::kForward);
+      options.autotune = Autotune::kQuick;
+      options.engineCache = warm;
+      CHECK(compiled(*backend, net, options) != nullptr);
+    }
+    CompileOptions options = optionsFor(64, 0, TileOrder::kAuto);
+    options.autotune = Autotune::kQuick;
+    options.engineCache = std::string(folder) + "/now";
+    const ExplainRow poor = withoutMemoryForTracks(*backend, net, options, warm);
+    CHECK_HAS(poor.implementation, "one track");
+    CHECK(poor.milliseconds > 0);  // one track's two orders were measured
+    // The next start has the memory, and tries.
+    const ExplainRow rich = scheduleOf(*compiled(*backend, net, options));
+    CHECK_EQ(rich.refused.size(), size_t{3});
+    CHECK(contains(rich.implementation, "two tracks of ") ||
+          contains(joined(rich.refused), "two tracks, images "));
+    // What it has measured is kept.
+    const ExplainRow again = scheduleOf(*compiled(*backend, net, options));
+    CHECK_EQ(again.implementation, rich.implementation);
+    CHECK_EQ(again.milliseconds, rich.milliseconds);
+  }
+  fs::remove_all(folder);
   CHECK_EQ(violations(), std::string());
   CHECK_EQ(leaks(), std::string());
 }

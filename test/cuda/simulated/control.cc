@@ -32,6 +32,8 @@ State& state() {
     made->devices.resize(setting("RESNET_SIMULATED_DEVICES", 1));
     made->driverVersion = int(setting("RESNET_SIMULATED_DRIVER", size_t(made->driverVersion)));
     made->cudnnVersion = setting("RESNET_SIMULATED_CUDNN", made->cudnnVersion);
+    made->nvml = int(setting("RESNET_SIMULATED_NVML", size_t(made->nvml)));
+    if (const char* build = std::getenv("RESNET_SIMULATED_DRIVER_BUILD")) made->driverBuild = build;
     return made;
   }();
   return *all;
@@ -137,6 +139,7 @@ void resnetSimulatedReset() {
   forgetMemory();
   all.devices.assign(1, Device());
   all.driverVersion = 13000;
+  all.driverBuild = "580.95.05";
   all.cudnnVersion = 92400;
   all.memoryLimit = size_t{8} << 30;
   all.scheduleSeed = 0;
@@ -180,6 +183,10 @@ void resnetSimulatedSetNvml(int how) {
 int resnetSimulatedNvml() {
   Lock lock(state().mutex);
   return state().nvml;
+}
+const char* resnetSimulatedDriverBuild() {
+  Lock lock(state().mutex);
+  return state().driverBuild.c_str();
 }
 void resnetSimulatedSetPools(bool supported) {
   Lock lock(state().mutex);

@@ -7,7 +7,8 @@
 // wrong but would pass unseen on a GPU is a violation: printed, counted, and kept as text.
 //
 // A process that does not call these functions is told by its environment: RESNET_SIMULATED_DEVICES (1),
-// RESNET_SIMULATED_DRIVER (13000), RESNET_SIMULATED_CUDNN (92400).
+// RESNET_SIMULATED_DRIVER (13000), RESNET_SIMULATED_DRIVER_BUILD (580.95.05), RESNET_SIMULATED_CUDNN (92400),
+// RESNET_SIMULATED_NVML (0, of ResnetSimulatedNvml).
 //
 // All functions may be called from any thread. Reset first: settings and counts are those of the process.
 #pragma once
@@ -60,6 +61,7 @@ enum ResnetSimulatedNvml {
 };
 void resnetSimulatedSetNvml(int how);
 int resnetSimulatedNvml();
+const char* resnetSimulatedDriverBuild();  // that the library tells
 
 size_t resnetSimulatedMemoryUsed(int device);
 size_t resnetSimulatedPeakMemory(int device);

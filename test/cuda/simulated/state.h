@@ -84,6 +84,7 @@ struct State {
 
   std::vector<Device> devices;
   int driverVersion = 13000;
+  std::string driverBuild = "580.95.05";
   size_t cudnnVersion = 92400;
   size_t memoryLimit = size_t{8} << 30;
   double pace = 1;

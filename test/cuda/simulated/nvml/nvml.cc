@@ -34,6 +34,10 @@ int nvmlSystemGetNVMLVersion(char* text, unsigned bytes) {
   std::snprintf(text, bytes, "13.580.0");
   return initialised ? kSuccess : kUninitialized;
 }
+int nvmlSystemGetDriverVersion(char* text, unsigned bytes) {
+  std::snprintf(text, bytes, "%s", resnetSimulatedDriverBuild());
+  return initialised ? kSuccess : kUninitialized;
+}
 int nvmlDeviceGetHandleByUUID(const char* uuid, void** device) {
   if (!initialised) return kUninitialized;
   const bool slice = resnetSimulatedNvml() == kNvmlSlice;
