@@ -46,6 +46,8 @@ const passes = [
       failures_test: [],
       pictures_test: [],
       schedule_test: [],
+      choose_test: [],
+      engine_cache_test: [],
       networks_test: ['several callers', 'lanes side by side', 'cancelled', 'little memory', 'lost'],
     },
     // Programs of test/cuda/controls, each with an argument: of wrong use of CUDA, and of the backend with a fault, by a case
@@ -184,13 +186,12 @@ for (const pass of passes) {
   const withCuda = build(pass)
   for (const [fault, report] of Object.entries(pass.controls))
     runControl(pass, 'sanitizer_control', fault, report)
+  for (const [program, fault] of withCuda ? (pass.cudaControls ?? []) : [])
+    runControl(pass, program, fault, 'ThreadSanitizer: data race', 'cuda/controls')
   for (const program of namesIn(nativeTests, '_test'))
     runProgram(pass, program, pass.filters?.[program] ?? [])
-  if (withCuda) {
-    for (const [program, fault] of pass.cudaControls ?? [])
-      runControl(pass, program, fault, 'ThreadSanitizer: data race', 'cuda/controls')
-    for (const [program, cases] of Object.entries(pass.cuda)) runProgram(pass, program, cases, 'cuda')
-  }
+  for (const [program, cases] of withCuda ? Object.entries(pass.cuda) : [])
+    runProgram(pass, program, cases, 'cuda')
   if (!pass.fuzz) continue
   for (const program of namesIn(path.join(nativeTests, 'fuzz'), '_fuzz'))
     runProgram(pass, program, ['--runs', values.runs])
