@@ -7,6 +7,14 @@ export function atLeastOne(text: string): number {
   throw new InvalidArgumentError('Expected a whole number of at least 1.')
 }
 
+export function upTo(most: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text)
+    if (Number.isInteger(value) && value >= 1 && value <= most) return value
+    throw new InvalidArgumentError(`Expected a whole number from 1 to ${most}.`)
+  }
+}
+
 export function positive(text: string): number {
   const value = Number(text)
   if (value > 0 && Number.isFinite(value)) return value
@@ -43,3 +51,6 @@ export function matching(pattern: RegExp, expected: string): (text: string) => s
     throw new InvalidArgumentError(`Expected ${expected}.`)
   }
 }
+
+/** A device by name. */
+export const device = matching(/^(auto|cpu|cuda(:\d{1,3})?)$/, "'auto', 'cpu', 'cuda' or 'cuda:1'")

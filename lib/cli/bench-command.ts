@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander'
 import { peerNames } from '../bench/peers.js'
-import { among, atLeastOne, matching, numbers, positive, words } from './arguments.js'
+import { among, atLeastOne, device, numbers, positive, words } from './arguments.js'
 import { type BenchOptions, bench, benchCompare, benchReport } from './bench.js'
 import type { ExitCode } from './exit.js'
 
@@ -74,7 +74,7 @@ function addWhat(command: Command): void {
     )
     .addOption(
       new Option('-d, --device <device>', "'auto', 'cpu', 'cuda' or 'cuda:1'")
-        .argParser(matching(/^(auto|cpu|cuda(:\d{1,3})?)$/, "'auto', 'cpu', 'cuda' or 'cuda:1'"))
+        .argParser(device)
         .default('cpu'),
     )
     .addOption(
