@@ -17,13 +17,14 @@ export interface Control {
 /** An open checkpoint: a file held open, or bytes owned. */
 export interface Checkpoint {
   readonly [brand]: 'Checkpoint'
-  /** Idempotent. Weights made from it stay usable. */
-  dispose(): void
+  /** Resolves once what nothing else holds is freed. Idempotent. Weights made from it stay usable. */
+  dispose(): Promise<void>
 }
 /** Parameters by name, and the packed store shared by every program compiled from them. */
 export interface Weights {
   readonly [brand]: 'Weights'
-  dispose(): void
+  /** Resolves once what nothing else holds is freed. Idempotent. */
+  dispose(): Promise<void>
 }
 /** A plan compiled for a device, options and maximum batch; immutable. */
 export interface Program {
@@ -32,7 +33,8 @@ export interface Program {
   explain(): ExplainRow[]
   /** Allocates the arena off the JavaScript thread. */
   createLane(): Promise<Lane>
-  dispose(): void
+  /** Resolves once what nothing else holds is freed: after its lanes. Idempotent. */
+  dispose(): Promise<void>
 }
 /** One queue of work on a program. */
 export interface Lane {
@@ -66,7 +68,8 @@ export interface Device {
   memory(): DeviceMemoryUse
   /** Rejects: OUT_OF_MEMORY. */
   allocate(call: { bytes: number }): Promise<DeviceMemory>
-  dispose(): void
+  /** Resolves once what nothing else holds is freed. Idempotent. */
+  dispose(): Promise<void>
 }
 /** Memory on a device; in use by a run, it is freed after that. */
 export interface DeviceMemory {

@@ -135,7 +135,8 @@ Status Completions::expect(Awaited* awaited, cudaStream_t stream) {
   if (error == cudaSuccess) return Status::okay();
   {
     std::lock_guard lock(state_->mutex);
-    if (awaited->expected_) state_->unlink(awaited);
+    if (!awaited->expected_) return Status::okay();  // its stream was looked at meanwhile
+    state_->unlink(awaited);
   }
   return cudaFailure(error, "asking for the end of a batch");
 }

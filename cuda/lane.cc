@@ -226,8 +226,10 @@ void CudaLane::loop() {
 void CudaLane::run(Slot& slot) {
   slot.status = enqueue(slot);
   if (slot.status.ok()) {
-    slot.status = device_.completions().expect(&slot, download_);
-    if (slot.status.ok()) return;
+    // From a success on the slot is the completion thread's, and may be free again.
+    Status expected = device_.completions().expect(&slot, download_);
+    if (expected.ok()) return;
+    slot.status = std::move(expected);
   }
   // What was enqueued before the failure still uses the caller's memory and the slot's.
   cudaStreamSynchronize(upload_);

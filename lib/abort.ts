@@ -10,7 +10,8 @@ export type Signal = AbortSignal | Stop
 export class Stop {
   aborted = false
   reason: unknown
-  private listeners: Set<() => void> | undefined
+  /** Few. */
+  private listeners: (() => void)[] | undefined
   private controller: AbortController | undefined
 
   /** Idempotent: the first reason stays. */
@@ -29,10 +30,15 @@ export class Stop {
   }
 
   /** As `onAbort`. */
-  listen(listener: () => void): () => void {
-    this.listeners ??= new Set()
-    this.listeners.add(listener)
-    return () => this.listeners?.delete(listener)
+  listen(listener: () => void): void {
+    if (this.listeners === undefined) this.listeners = [listener]
+    else this.listeners.push(listener)
+  }
+
+  /** As `offAbort`. */
+  ignore(listener: () => void): void {
+    const at = this.listeners?.lastIndexOf(listener) ?? -1
+    if (at >= 0) this.listeners?.splice(at, 1)
   }
 
   /** For those who know AbortSignals only; made when somebody asks. */
@@ -46,18 +52,24 @@ export class Stop {
   }
 }
 
-const nothing = () => {}
-
 /**
- * Calls `listener` when the signal aborts, until the returned function is called. One signal may cancel any number of
- * calls, so the warning of Node about many listeners is turned off for it.
+ * Calls `listener` when the signal aborts, until `offAbort` is called with both. One signal may cancel any number of calls,
+ * so the warning of Node about many listeners is turned off for it.
  */
-export function onAbort(signal: Signal | undefined, listener: () => void): () => void {
-  if (signal === undefined) return nothing
-  if (signal instanceof Stop) return signal.listen(listener)
+export function onAbort(signal: Signal | undefined, listener: () => void): void {
+  if (signal === undefined) return
+  if (signal instanceof Stop) {
+    signal.listen(listener)
+    return
+  }
   setMaxListeners(0, signal)
   signal.addEventListener('abort', listener, { once: true })
-  return () => signal.removeEventListener('abort', listener)
+}
+
+export function offAbort(signal: Signal | undefined, listener: () => void): void {
+  if (signal === undefined) return
+  if (signal instanceof Stop) signal.ignore(listener)
+  else signal.removeEventListener('abort', listener)
 }
 
 /** The same as an AbortSignal, for Node's functions. */

@@ -78,7 +78,7 @@ class EagerRunner {
     const { images, data, outputs } = execution
     const run = async ({ lanes }: Compiled) => {
       const call = { batch: images, inputs: data, outputs }
-      await lanes.use((lane) => native(signal, (cancel) => lane.run({ ...call, ...cancel })))
+      await lanes.use((lane) => native(signal, (control) => lane.run({ ...call, control })))
     }
     if (tensors.length === 0) {
       const key = { family: `${execution.key} ${images}`, bucket: images }
@@ -123,8 +123,8 @@ async function compile(
     const call = { plan: plan.text, weights, maxBatch: images, threads: 0, float32Precision: 'high' } as const
     return await compileProgram(binding, call, plan, signal)
   } finally {
-    // The program holds what it packed.
-    weights.dispose()
+    // The program holds what it packed; nothing waits for the rest.
+    void weights.dispose()
   }
 }
 

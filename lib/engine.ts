@@ -7,13 +7,14 @@ import { Gate } from './batching/gate.js'
 import type { Batch, OutputPieces, Share } from './batching/part.js'
 import { Recorder } from './batching/recorder.js'
 import { type CallRequest, Scheduler } from './batching/scheduler.js'
-import { batchChannel, callChannel } from './batching/tracing.js'
+import { batchChannel, callChannel, isWatched } from './batching/tracing.js'
 import type { ChosenDevice } from './device.js'
 import { invalidArgument, unsupported } from './errors.js'
 import { type Graph, type GraphNode, indicesOf } from './graph/graph.js'
 import { lower } from './graph/lower.js'
 import type { InputStep, MemoryLayout } from './graph/plan.js'
 import type { ImageLine } from './image/decode.js'
+import { ImageMemory } from './image/memory.js'
 import type { ImageForm, Preprocessing } from './image/types.js'
 import { native } from './native/call.js'
 import { holdAll } from './native/storage.js'
@@ -102,10 +103,14 @@ export class Engine {
   readonly recorder = new Recorder()
   /** Of images that are decoded ahead of the network. */
   readonly gate: Gate
+  /** What they are decoded into: a batch reads it where it is. */
+  readonly imageMemory: ImageMemory
   /** Of its images before the addon's threads; absent: those threads say what is wrong with the environment's number. */
   readonly imageLine: ImageLine | undefined
   private readonly kinds = new WeakMap<Request, Kind[]>()
   private readonly requests = new Map<string, Request>()
+  /** Of `likeliest`, by k. */
+  private readonly rankings = new Map<number, Request>()
   private disposal?: Promise<void>
 
   constructor(private readonly parts: EngineParts) {
@@ -115,6 +120,7 @@ export class Engine {
     const { imageThreads } = parts.options
     this.imageLine = imageThreads > 0 ? { line: ++lastLine, threads: imageThreads } : undefined
     this.gate = new Gate(this.ahead)
+    this.imageMemory = new ImageMemory(this.ahead)
     const schedulerOptions = { ...parts.options, owner: 'The model' }
     this.scheduler = new Scheduler(schedulerOptions, (batch) => this.traced(batch), this.recorder)
   }
@@ -124,6 +130,7 @@ export class Engine {
    * @throws ERR_RESNET_QUEUE_FULL; ERR_RESNET_DISPOSED; the signal's reason.
    */
   call<T>(request: CallRequest, body: (call: EngineCall) => Promise<T>): Promise<T> {
+    if (!isWatched(callChannel)) return this.scheduler.call(request, body)
     const { method, images, priority } = request
     const context = { method, images, priority, queueDepth: this.scheduler.queueDepth }
     return callChannel.tracePromise(() => this.scheduler.call(request, body), context)
@@ -188,6 +195,7 @@ export class Engine {
   }
 
   private traced(batch: Batch<Kind>): Promise<void> {
+    if (!isWatched(batchChannel)) return this.run(batch)
     const { images, shares, kind } = batch
     const { height, width } = kind.input
     const context = {
@@ -204,16 +212,16 @@ export class Engine {
     const { key, compile } = this.programFor(kind, images)
     const body = async ({ lanes, outputShapes }: Compiled) => {
       const assembling = assemble(shares, outputShapes)
-      const { release, ...call } = assembling instanceof Promise ? await assembling : assembling
+      const { batch, inputs, outputs, held } = assembling instanceof Promise ? await assembling : assembling
       try {
-        if (call.batch === 0) return
+        if (batch === 0) return
         await lanes.use(async (lane) => {
           const begun = performance.now()
-          await native(signal, (cancel) => lane.run({ ...call, ...cancel }))
-          this.recorder.computed(performance.now() - begun, call.batch)
+          await native(signal, (control) => lane.run({ batch, inputs, outputs, control }))
+          this.recorder.computed(performance.now() - begun, batch)
         })
       } finally {
-        release()
+        for (const release of held) release()
       }
     }
     return this.programs.use(key, compile, body, signal)
@@ -246,13 +254,15 @@ export class Engine {
 
   /** Scores (softmax) and indices of the k likeliest classes. */
   likeliest(k: number): Request {
-    return this.remembered(`topK ${k}`, () => {
-      const tail: GraphNode[] = [
-        { kind: 'softmax', name: 'softmax', input: this.headOrThrow('classify') },
-        { kind: 'topK', name: 'topK', input: 'softmax', k },
-      ]
-      return { outputs: ['topK', indicesOf('topK')], tail }
-    })
+    const known = this.rankings.get(k)
+    if (known !== undefined) return known
+    const tail: GraphNode[] = [
+      { kind: 'softmax', name: 'softmax', input: this.headOrThrow('classify') },
+      { kind: 'topK', name: 'topK', input: 'softmax', k },
+    ]
+    const made = { key: `topK ${k}`, outputs: ['topK', indicesOf('topK')], tail }
+    this.rankings.set(k, made)
+    return made
   }
 
   stages(names: readonly string[]): Request {
@@ -306,9 +316,8 @@ export class Engine {
   private async close(): Promise<void> {
     await this.scheduler.close()
     await this.programs.dispose()
-    this.parts.weights.dispose()
-    this.parts.checkpoint?.dispose()
-    this.parts.device.lease?.release()
+    await Promise.all([this.parts.weights.dispose(), this.parts.checkpoint?.dispose()])
+    await this.parts.device.lease?.release()
   }
 }
 
@@ -323,32 +332,37 @@ function assemble(
   shapes: Compiled['outputShapes'],
 ): Assembled | Promise<Assembled> {
   const filled = shares.map((share) => outputsOf(share, shapes))
-  const isThere = (outputs: (typeof filled)[number]) => !(outputs instanceof Promise)
-  if (filled.every(isThere)) return join(shares, filled as (OutputPieces | undefined)[], shapes)
+  if (!filled.some(isPromise)) return join(shares, filled as (OutputPieces | undefined)[], shapes)
   return Promise.all(filled).then((outputs) => join(shares, outputs, shapes))
+}
+
+function isPromise(value: unknown): boolean {
+  return value instanceof Promise
 }
 
 interface Assembled {
   batch: number
   inputs: Share['pieces'][]
   outputs: OutputPieces
-  release(): void
+  /** Called once it has run. */
+  held: readonly (() => void)[]
 }
 
 /** undefined: it has failed. */
 function outputsOf(
-  { outputs, fail }: Share,
+  share: Share,
   shapes: Compiled['outputShapes'],
 ): OutputPieces | undefined | Promise<OutputPieces | undefined> {
-  const failed = (error: unknown) => {
-    fail(error)
-    return undefined
-  }
   try {
-    const filled = outputs(shapes)
-    return filled instanceof Promise ? filled.catch(failed) : filled
+    const filled = share.outputs(shapes)
+    if (!(filled instanceof Promise)) return filled
+    return filled.catch((error) => {
+      share.fail(error)
+      return undefined
+    })
   } catch (error) {
-    return failed(error)
+    share.fail(error)
+    return undefined
   }
 }
 
@@ -361,22 +375,21 @@ function join(
   const inputs: Share['pieces'] = []
   const held: (() => void)[] = []
   let batch = 0
-  for (const [s, { pieces, images, fail }] of shares.entries()) {
+  for (let s = 0; s < shares.length; ++s) {
+    const share = shares[s] as Share
     const memory = filled[s]
     if (memory === undefined) continue
+    const { pieces } = share
     try {
       const release = holdAll(pieces, memory)
       if (release !== undefined) held.push(release)
     } catch (error) {
-      fail(error)
+      share.fail(error)
       continue
     }
-    for (const [i, views] of memory.entries()) outputs[i]?.push(...views)
+    for (let i = 0; i < outputs.length; ++i) outputs[i]?.push(...(memory[i] ?? []))
     inputs.push(...pieces)
-    batch += images
+    batch += share.images
   }
-  const release = () => {
-    for (const letGo of held) letGo()
-  }
-  return { batch, inputs: [inputs], outputs, release }
+  return { batch, inputs: [inputs], outputs, held }
 }

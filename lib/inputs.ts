@@ -1,10 +1,12 @@
 import type { InputView, OutputView, Picture } from '../binding.js'
-import type { Slice } from './batching/part.js'
+import type { Gate } from './batching/gate.js'
+import type { Part, Slice } from './batching/part.js'
 import type { Engine, EngineCall, Request } from './engine.js'
 import { invalidArgument, ResNetError } from './errors.js'
 import { preprocess } from './image/decode.js'
+import type { ImageArray } from './image/memory.js'
 import { type ImageLimits, isSharp } from './image/source.js'
-import type { ImageData, ImageInput, PreprocessedImage, Preprocessing } from './image/types.js'
+import type { ImageInput, PreprocessedImage, Preprocessing } from './image/types.js'
 import { native } from './native/call.js'
 import { DeviceStorage, StoredPicture, type StoredPiece, storedPiece } from './native/storage.js'
 import { allocateOutput, elementsOfOutput, type Shape } from './outputs.js'
@@ -19,11 +21,15 @@ export interface CallRunner {
   /** Where results go. */
   output: 'host' | 'device'
 }
+/** Of a model. */
 export interface ImageOptions {
   preprocessing: Preprocessing
   autoOrient: boolean
   jpegScaling: boolean
   limits: ImageLimits
+}
+export interface ImageRunner extends CallRunner {
+  imageOptions: ImageOptions
   /** Whether failures name the image's position in the caller's array. */
   indexed: boolean
 }
@@ -45,29 +51,25 @@ type Piece = OutputView | StoredPiece
 class Outputs {
   private outputs: Output[] | Promise<Output[]> | undefined
   private over = false
-  private readonly method: string
-  private readonly request: Request
-  private readonly lease: Engine['lease']
 
   constructor(
-    { method, request, engine, output }: CallRunner,
+    private readonly runner: CallRunner,
     private readonly images: number,
-  ) {
-    this.method = method
-    this.request = request
-    this.lease = output === 'device' ? engine.lease : undefined
-  }
+  ) {}
 
   /** One piece per output for `count` consecutive images of the call. */
   range(shapes: readonly Shape[], from: number, count: number): Piece[][] | Promise<Piece[][]> {
-    return this.pieces(shapes, from, (output) => [pieceOf(output, from, count)])
+    const outputs = this.given(shapes, from)
+    const pieces = (all: Output[]) => all.map((output) => [pieceOf(output, from, count)])
+    return outputs instanceof Promise ? outputs.then(pieces) : pieces(outputs)
   }
 
   /** One piece per output and image, for the images at `positions` of the call. */
   each(shapes: readonly Shape[], positions: readonly number[]): Piece[][] | Promise<Piece[][]> {
-    return this.pieces(shapes, positions[0] as number, (output) =>
-      positions.map((position) => pieceOf(output, position, 1)),
-    )
+    const outputs = this.given(shapes, positions[0] as number)
+    const pieces = (all: Output[]) =>
+      all.map((output) => positions.map((position) => pieceOf(output, position, 1)))
+    return outputs instanceof Promise ? outputs.then(pieces) : pieces(outputs)
   }
 
   all(): Output[] | Promise<Output[]> {
@@ -83,34 +85,35 @@ class Outputs {
     }
   }
 
-  private pieces(
-    shapes: readonly Shape[],
-    index: number,
-    piecesOf: (output: Output) => Piece[],
-  ): Piece[][] | Promise<Piece[][]> {
+  /** All outputs, of these shapes; the images at `index` and behind have them. */
+  private given(shapes: readonly Shape[], index: number): Output[] | Promise<Output[]> {
     // What is left of a failed call drops out of its batch.
-    if (this.over) throw new ResNetError('ERR_RESNET_DISPOSED', `${this.method}: the call has failed`)
-    this.outputs ??= this.allocateAll(shapes)
-    const given = (outputs: Output[]) => {
-      for (const [i, { shape }] of outputs.entries()) {
-        if (!isSame(shape, shapes[i] as Shape)) throw this.differing(shape, shapes[i] as Shape, index)
-      }
-      return outputs.map(piecesOf)
+    if (this.over) throw new ResNetError('ERR_RESNET_DISPOSED', `${this.runner.method}: the call has failed`)
+    if (this.outputs === undefined) {
+      this.outputs = this.allocateAll(shapes)
+      return this.outputs
     }
-    return this.outputs instanceof Promise ? this.outputs.then(given) : given(this.outputs)
+    const { outputs } = this
+    if (outputs instanceof Promise) return outputs.then((all) => this.checked(all, shapes, index))
+    return this.checked(outputs, shapes, index)
+  }
+
+  private checked(outputs: Output[], shapes: readonly Shape[], index: number): Output[] {
+    for (const [i, { shape }] of outputs.entries()) {
+      if (!isSame(shape, shapes[i] as Shape)) throw this.differing(shape, shapes[i] as Shape, index)
+    }
+    return outputs
   }
 
   private allocateAll(shapes: readonly Shape[]): Output[] | Promise<Output[]> {
-    const wanted = (shape: Shape, i: number) => ({
-      method: this.method,
-      node: this.request.outputs[i],
-      images: this.images,
-      shape,
-      given: 'images',
+    const { images, runner } = this
+    const { method, request, engine, output } = runner
+    const wanted = shapes.map((shape, i) => {
+      return { method, node: request.outputs[i], images, shape, given: 'images' }
     })
-    const { images, lease } = this
-    if (lease !== undefined) return this.allocateOn(lease, shapes.map(wanted))
-    return shapes.map((shape, i) => ({ images, shape, data: allocateOutput(wanted(shape, i)) }))
+    const { lease } = engine
+    if (output === 'device' && lease !== undefined) return this.allocateOn(lease, wanted)
+    return wanted.map((one) => ({ images, shape: one.shape, data: allocateOutput(one) }))
   }
 
   private async allocateOn(
@@ -133,7 +136,7 @@ class Outputs {
 
   private differing(expected: Shape, received: Shape, index: number): Error {
     return invalidArgument(
-      `${this.method}: expected images of one size, received maps of ${expected[0]}×${expected[1]} and, at index ` +
+      `${this.runner.method}: expected images of one size, received maps of ${expected[0]}×${expected[1]} and, at index ` +
         `${index}, of ${received[0]}×${received[1]}; set preprocess.crop, or call once per size`,
       { index },
     )
@@ -144,12 +147,16 @@ class Outputs {
 function pieceOf({ shape, data }: Output, from: number, count: number): Piece {
   const elements = size(shape)
   if (data instanceof DeviceStorage) return storedPiece(data, 4 * from * elements, 4 * count * elements)
-  return part(data, from * elements, (from + count) * elements)
+  return partOf(data, from * elements, (from + count) * elements)
 }
 
 /** All of it is the view itself. */
-function part<View extends InputView | OutputView>(view: View, from: number, to: number): View {
+function partOf<View extends InputView | OutputView>(view: View, from: number, to: number): View {
   return from === 0 && to === view.length ? view : (view.subarray(from, to) as View)
+}
+
+function part<T>(list: T[], from: number, to: number): T[] {
+  return from === 0 && to === list.length ? list : list.slice(from, to)
 }
 
 /** Runs a tensor [N, C, H, W] straight from its memory. */
@@ -205,7 +212,7 @@ function pieces(
 ): (from: number, count: number) => InputView | StoredPiece {
   if (x.device === 'cpu') {
     const data = x.data as InputView
-    return (from, count) => part(data, from * elements, (from + count) * elements)
+    return (from, count) => partOf(data, from * elements, (from + count) * elements)
   }
   if (x.device !== lease?.name) {
     throw invalidArgument(
@@ -220,30 +227,35 @@ function pieces(
  * Decodes and runs images; while some run, the next are decoded, a batch's worth at a time, so that what one call is
  * given runs in the same batches every time as long as it is alone. Images that differ in size run apart.
  */
-export async function imageOutputs(
-  images: readonly ImageInput[],
-  runner: CallRunner & ImageOptions,
-): Promise<Output[]> {
+export async function imageOutputs(images: readonly ImageInput[], runner: ImageRunner): Promise<Output[]> {
   const { engine, method } = runner
-  if (images.length === 0) throw invalidArgument(`${method}: expected at least one image, received []`)
-  const outputs = new Outputs(runner, images.length)
-  const { lanes, maxBatch } = engine.options
-  const underWay = new Set<Promise<void>>()
+  const { length } = images
+  if (length === 0) throw invalidArgument(`${method}: expected at least one image, received []`)
+  const outputs = new Outputs(runner, length)
   try {
-    for (const positions of slices(images.length, maxBatch)) {
-      // One for every lane and one that is decoded meanwhile.
-      while (underWay.size > lanes) await Promise.race(underWay)
-      const work = decodeAndRun(images, positions, outputs, runner).finally(() => underWay.delete(work))
-      underWay.add(work)
-      // It is awaited below; until then its failure is not unhandled.
-      work.catch(() => {})
-    }
-    await Promise.all(underWay)
+    if (length <= engine.options.maxBatch)
+      await decodeAndRun({ images, from: 0, to: length, outputs }, runner)
+    else await inSlices(images, outputs, runner)
   } catch (error) {
     await outputs.dispose()
     throw error
   }
   return outputs.all()
+}
+
+async function inSlices(images: readonly ImageInput[], outputs: Outputs, runner: ImageRunner): Promise<void> {
+  const { lanes, maxBatch } = runner.engine.options
+  const underWay = new Set<Promise<void>>()
+  for (let from = 0; from < images.length; from += maxBatch) {
+    // One for every lane and one that is decoded meanwhile.
+    while (underWay.size > lanes) await Promise.race(underWay)
+    const slice = { images, from, to: Math.min(from + maxBatch, images.length), outputs }
+    const work = decodeAndRun(slice, runner).finally(() => underWay.delete(work))
+    underWay.add(work)
+    // It is awaited below; until then its failure is not unhandled.
+    work.catch(() => {})
+  }
+  await Promise.all(underWay)
 }
 
 /** Whether the bytes are here or on a disk: an address or a stream may keep one waiting for as long as it likes. */
@@ -252,136 +264,173 @@ export function isAtHand(image: ImageInput): boolean {
   return !isSharp(image)
 }
 
-async function decodeAndRun(
-  images: readonly ImageInput[],
-  positions: readonly number[],
-  outputs: Outputs,
-  runner: CallRunner & ImageOptions,
-): Promise<void> {
+/** Images [from, to) of a call, decoded together. */
+interface CallSlice {
+  images: readonly ImageInput[]
+  from: number
+  to: number
+  outputs: Outputs
+}
+
+async function decodeAndRun(slice: CallSlice, runner: ImageRunner): Promise<void> {
+  const { images, from, to, outputs } = slice
   const { call, engine } = runner
-  const { gate } = engine
-  const gated = positions.filter((index) => isAtHand(images[index] as ImageInput)).length
+  const inside = new Inside(engine.gate)
   const pictures = new Pictures()
-  let inside = 0
-  const leave = (count: number) => {
-    const leaving = Math.min(count, inside)
-    inside -= leaving
-    gate.leave(leaving)
-  }
+  const begun = performance.now()
   try {
-    const begun = performance.now()
-    if (gated > 0) await gate.enter(gated, call.place, call.signal)
-    inside = gated
-    const slice = { positions, outputs, started: leave, waitedMs: performance.now() - begun }
-    const decoded = await Promise.all(
-      positions.map(async (index) => {
-        const { data, ...image } = await decodeOne(images[index] as ImageInput, index, runner)
-        return { ...image, data: pictures.keep(data) }
-      }),
-    )
-    await Promise.all(bySize(decoded).map((group) => runGroup(group, slice, runner)))
+    let gated = 0
+    for (let index = from; index < to; ++index) if (isAtHand(images[index] as ImageInput)) ++gated
+    if (gated > 0 && !engine.gate.tryEnter(gated)) await engine.gate.enter(gated, call.place, call.signal)
+    inside.images = gated
+    const waitedMs = performance.now() - begun
+    const decodeAt = (index: number) => decodeOne(images[index] as ImageInput, index, pictures, runner)
+    // Of one, Promise.all is most of the work.
+    const alone = to - from === 1
+    const decoded = alone ? [await decodeAt(from)] : await Promise.all(range(from, to).map(decodeAt))
+    const groups = bySize(decoded, { first: from, outputs, inside, waitedMs })
+    if (groups.length === 1) await groups[0]?.run(runner)
+    else await Promise.all(groups.map((group) => group.run(runner)))
+    // No batch has them any more. After a failure one may: then they are left to the garbage collector.
+    for (const { data } of decoded) if (ArrayBuffer.isView(data)) engine.imageMemory.give(data)
   } finally {
-    leave(inside)
+    inside.leave(inside.images)
     pictures.dispose()
   }
 }
 
+/** from … to − 1 */
+function range(from: number, to: number): number[] {
+  return Array.from({ length: to - from }, (_, i) => from + i)
+}
+
+/** How many of a slice's images are inside the gate. */
+class Inside {
+  images = 0
+
+  constructor(private readonly gate: Gate) {}
+
+  leave(images: number): void {
+    const leaving = Math.min(images, this.images)
+    this.images -= leaving
+    if (leaving > 0) this.gate.leave(leaving)
+  }
+}
+
+type Decoded = PreprocessedImage<ImageArray | StoredPicture>
+
 /** Decoded images that are native: freed when the call is done with them, and no batch runs them. */
 class Pictures {
-  private readonly kept: StoredPicture[] = []
+  private kept: StoredPicture[] | undefined
   private over = false
 
-  keep(data: ImageData): Exclude<ImageData, Picture> | StoredPicture {
-    if (ArrayBuffer.isView(data)) return data
-    const picture = new StoredPicture(data)
-    this.kept.push(picture)
+  keep(picture: Picture): StoredPicture {
+    const stored = new StoredPicture(picture)
+    this.kept ??= []
+    this.kept.push(stored)
     // One that is decoded after another has failed.
-    if (this.over) picture.dispose()
-    return picture
+    if (this.over) stored.dispose()
+    return stored
   }
 
   dispose(): void {
     this.over = true
-    for (const picture of this.kept) picture.dispose()
+    for (const picture of this.kept ?? []) picture.dispose()
   }
 }
 
 async function decodeOne(
   image: ImageInput,
   index: number,
-  { preprocessing, autoOrient, jpegScaling, limits, indexed, call, engine }: CallRunner & ImageOptions,
-): Promise<PreprocessedImage<ImageData>> {
-  const { form, imageLine: line } = engine
-  const options = {
+  pictures: Pictures,
+  { imageOptions, indexed, call, engine }: ImageRunner,
+): Promise<Decoded> {
+  const { preprocessing, autoOrient, jpegScaling, limits } = imageOptions
+  const { form, imageLine: line, imageMemory: memory } = engine
+  const begun = performance.now()
+  const decoded = await preprocess(image, preprocessing, {
     signal: call.signal,
+    index: indexed ? index : undefined,
     autoOrient,
     jpegScaling,
     limits,
     form,
     line,
-    ...(indexed ? { index } : {}),
-  }
-  const begun = performance.now()
-  const decoded = await preprocess(image, preprocessing, options)
+    memory,
+  })
   engine.recorder.decoded(performance.now() - begun)
-  return decoded
+  const { data } = decoded
+  return ArrayBuffer.isView(data) ? (decoded as Decoded) : { ...decoded, data: pictures.keep(data) }
 }
 
 /** What the groups of some decoded images have in common. */
-interface Decoded {
-  /** In the caller's array. */
-  positions: readonly number[]
+interface Together {
+  /** Where they begin in the caller's array. */
+  first: number
   outputs: Outputs
-  /** Told how many images a batch has taken. */
-  started(images: number): void
+  inside: Inside
   /** At the gate. */
   waitedMs: number
 }
 
-interface Group {
-  height: number
-  width: number
-  /** Positions within the batch. */
-  members: number[]
-  pieces: Slice['pieces']
-}
+/** Decoded images of one size. */
+class Group implements Part {
+  readonly height: number
+  readonly width: number
+  /** In the caller's array. */
+  private readonly positions: number[]
+  private readonly pieces: Slice['pieces']
 
-function bySize(decoded: readonly PreprocessedImage<Slice['pieces'][number]>[]): Group[] {
-  const groups = new Map<string, Group>()
-  for (const [member, { data, height, width }] of decoded.entries()) {
-    const key = `${height}x${width}`
-    const group = groups.get(key) ?? { height, width, members: [], pieces: [] }
-    group.members.push(member)
-    group.pieces.push(data)
-    groups.set(key, group)
+  constructor(
+    { data, height, width }: Decoded,
+    position: number,
+    private readonly together: Together,
+  ) {
+    this.height = height
+    this.width = width
+    this.positions = [position]
+    this.pieces = [data]
   }
-  return [...groups.values()]
+
+  add({ data }: Decoded, position: number): void {
+    this.positions.push(position)
+    this.pieces.push(data)
+  }
+
+  get images(): number {
+    return this.pieces.length
+  }
+
+  get waitedMs(): number {
+    return this.together.waitedMs
+  }
+
+  run({ engine, request, call }: CallRunner): Promise<void> {
+    return call.submit(engine.kindOf(engine.imagesOf(this.height, this.width), request), this)
+  }
+
+  slice(from: number, count: number): Slice {
+    const { inside, outputs } = this.together
+    inside.leave(count)
+    const positions = part(this.positions, from, from + count)
+    return {
+      pieces: part(this.pieces, from, from + count),
+      outputs: (shapes) => outputs.each(shapes, positions),
+    }
+  }
 }
 
-async function runGroup(
-  { height, width, members, pieces }: Group,
-  { positions, outputs, started, waitedMs }: Decoded,
-  { engine, request, call }: CallRunner,
-): Promise<void> {
-  const places = members.map((member) => positions[member] as number)
-  await call.submit(engine.kindOf(engine.imagesOf(height, width), request), {
-    images: members.length,
-    waitedMs,
-    slice: (from, count) => {
-      started(count)
-      return {
-        pieces: pieces.slice(from, from + count),
-        outputs: (shapes) => outputs.each(shapes, places.slice(from, from + count)),
-      }
-    },
-  })
-}
-
-/** 0 … count − 1 in runs of at most `length`. */
-function slices(count: number, length: number): number[][] {
-  return Array.from({ length: Math.ceil(count / length) }, (_, slice) =>
-    Array.from({ length: Math.min(length, count - slice * length) }, (_, i) => slice * length + i),
-  )
+function bySize(decoded: readonly Decoded[], together: Together): Group[] {
+  const groups: Group[] = []
+  let position = together.first
+  for (const image of decoded) {
+    const { height, width } = image
+    const group = groups.find((known) => known.height === height && known.width === width)
+    if (group === undefined) groups.push(new Group(image, position, together))
+    else group.add(image, position)
+    ++position
+  }
+  return groups
 }
 
 function size([h, w, c]: Shape): number {

@@ -1,5 +1,5 @@
 import type { Binding, CompileCall, Lane, Program } from '../binding.js'
-import { onAbort, type Signal, Stop } from './abort.js'
+import { offAbort, onAbort, type Signal, Stop } from './abort.js'
 import { native } from './native/call.js'
 
 /** A compiled plan with its lanes, and the [H, W, C] of its outputs. */
@@ -70,13 +70,13 @@ export async function compileProgram(
   { outputShapes, maxLanes = 1 }: { outputShapes: Compiled['outputShapes']; maxLanes?: number },
   signal?: Signal,
 ): Promise<Compiled> {
-  const program = await native(signal, (cancel) => binding.compile({ ...call, ...cancel }))
+  const program = await native(signal, (control) => binding.compile({ ...call, control }))
   const lanes = new Lanes(program, maxLanes)
   try {
     await lanes.use(async () => {})
     return { program, lanes, outputShapes }
   } catch (error) {
-    program.dispose()
+    await program.dispose()
     throw error
   }
 }
@@ -84,7 +84,7 @@ export async function compileProgram(
 /** Waits for what runs, then frees. */
 export async function disposeCompiled({ lanes, program }: Compiled): Promise<void> {
   await lanes.dispose()
-  program.dispose()
+  await program.dispose()
 }
 
 /** What a program is known by. */
@@ -102,7 +102,6 @@ export interface ProgramMemory {
 }
 
 interface Entry {
-  family: string
   /** Set once it is compiled. */
   made?: Compiled
   compiled: Promise<Compiled>
@@ -116,7 +115,10 @@ interface Entry {
 
 /** Programs by key; the least recently used family goes when there are more than `limit`, once nobody runs it. */
 export class ProgramCache {
-  private readonly entries = new Map<string, Entry>()
+  /** By bucket; families in the order of use. */
+  private readonly families = new Map<string, Map<number, Entry>>()
+  /** The family that was used last. */
+  private recent: string | undefined
   private readonly leaving = new Set<Promise<void>>()
 
   constructor(private readonly limit: number) {}
@@ -131,16 +133,10 @@ export class ProgramCache {
     body: (compiled: Compiled) => Promise<T>,
     signal?: Signal,
   ): Promise<T> {
-    const name = `${key.family} | ${key.bucket}`
-    const known = this.entries.get(name)
-    const entry = known ?? newEntry(key.family, compile)
-    // Reinserted, so that a Map's order is the order of use.
-    this.entries.delete(name)
-    this.entries.set(name, entry)
-    if (known === undefined) this.evict(this.limit)
+    const entry = this.entryOf(key, compile)
     ++entry.users
     try {
-      return await body(entry.made ?? (await this.compiledOf(name, entry, signal)))
+      return await body(entry.made ?? (await this.compiledOf(key, entry, signal)))
     } finally {
       --entry.users
       if (entry.evicted && entry.users === 0) this.remove(entry)
@@ -154,12 +150,12 @@ export class ProgramCache {
   }
 
   get size(): number {
-    return this.entries.size
+    return this.entries().length
   }
 
   /** Of what is compiled. Programs share packed weights, so the largest figure counts. */
   memory(): ProgramMemory {
-    const made = [...this.entries.values()].flatMap(({ made }) => (made === undefined ? [] : [made]))
+    const made = this.entries().flatMap(({ made }) => (made === undefined ? [] : [made]))
     return {
       programs: made.length,
       weightBytes: Math.max(0, ...made.map(({ program }) => program.info.weightBytes)),
@@ -167,18 +163,42 @@ export class ProgramCache {
     }
   }
 
-  private async compiledOf(name: string, entry: Entry, signal?: Signal): Promise<Compiled> {
+  private entries(): Entry[] {
+    return [...this.families.values()].flatMap((family) => [...family.values()])
+  }
+
+  private entryOf({ family, bucket }: ProgramKey, compile: (signal: Signal) => Promise<Compiled>): Entry {
+    let buckets = this.families.get(family)
+    if (buckets === undefined || family !== this.recent) {
+      // Reinserted, so that a Map's order is the order of use.
+      this.families.delete(family)
+      buckets ??= new Map()
+      this.families.set(family, buckets)
+      this.recent = family
+      this.evict(this.limit)
+    }
+    const known = buckets.get(bucket)
+    if (known !== undefined) return known
+    const made = newEntry(compile)
+    buckets.set(bucket, made)
+    return made
+  }
+
+  private async compiledOf({ family, bucket }: ProgramKey, entry: Entry, signal?: Signal): Promise<Compiled> {
     // One that failed or was aborted is tried again by the next call.
     const forget = () => {
-      if (this.entries.get(name) === entry) this.entries.delete(name)
+      const buckets = this.families.get(family)
+      if (buckets?.get(bucket) === entry) buckets.delete(bucket)
+      if (buckets?.size === 0) this.families.delete(family)
       entry.evicted = true
     }
     ++entry.interested
-    const stopListening = onAbort(signal, () => {
+    const leave = () => {
       if (--entry.interested > 0) return
       forget()
       entry.cancel.abort(signal?.reason)
-    })
+    }
+    onAbort(signal, leave)
     try {
       entry.made = await entry.compiled
       return entry.made
@@ -186,19 +206,19 @@ export class ProgramCache {
       forget()
       throw error
     } finally {
-      stopListening()
+      offAbort(signal, leave)
     }
   }
 
   /** Leaves the `limit` families that were used last. */
   private evict(limit: number): void {
-    const recent = new Set([...this.entries.values()].reverse().map(({ family }) => family))
-    const kept = new Set([...recent].slice(0, limit))
-    for (const [name, entry] of this.entries) {
-      if (kept.has(entry.family)) continue
-      this.entries.delete(name)
-      entry.evicted = true
-      if (entry.users === 0) this.remove(entry)
+    for (const [family, buckets] of this.families) {
+      if (this.families.size <= limit) return
+      this.families.delete(family)
+      for (const entry of buckets.values()) {
+        entry.evicted = true
+        if (entry.users === 0) this.remove(entry)
+      }
     }
   }
 
@@ -213,7 +233,7 @@ export class ProgramCache {
   }
 }
 
-function newEntry(family: string, compile: (signal: Signal) => Promise<Compiled>): Entry {
+function newEntry(compile: (signal: Signal) => Promise<Compiled>): Entry {
   const cancel = new Stop()
-  return { family, compiled: compile(cancel), users: 0, interested: 0, cancel, evicted: false }
+  return { compiled: compile(cancel), users: 0, interested: 0, cancel, evicted: false }
 }

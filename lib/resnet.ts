@@ -6,15 +6,14 @@ import { type Architecture, type ArchitectureOptions, defineArchitecture } from 
 import { laneShape } from './batching/lanes.js'
 import type { Observer } from './batching/recorder.js'
 import { type ChosenDevice, chooseDevice, type DeviceExplanation } from './device.js'
-import { Engine, type EngineCall, type Request } from './engine.js'
+import { Engine, type Request } from './engine.js'
 import { invalidArgument, ResNetError } from './errors.js'
 import { heRule, type ParameterRule } from './formula.js'
 import { choosePreprocessing } from './image/preset.js'
-import type { ImageLimits } from './image/source.js'
 import type { ImageInput, Preprocessing } from './image/types.js'
 import {
-  type CallRunner,
   type HostOutput,
+  type ImageOptions,
   imageOutputs,
   isAtHand,
   type Output,
@@ -96,7 +95,7 @@ export class ResNet {
   readonly preprocessing: Readonly<Preprocessing>
   private readonly engine: Engine
   private readonly explanation: DeviceExplanation
-  private readonly imageOptions: { autoOrient: boolean; jpegScaling: boolean; limits: ImageLimits }
+  private readonly imageOptions: ImageOptions
 
   private constructor(parts: ModelParts, values: ModelValues) {
     const { architecture, binding, weights, checkpoint, isa, chosen } = parts
@@ -110,6 +109,7 @@ export class ResNet {
       choosePreprocessing({ ...parts, channels: architecture.inChannels, overrides: values.preprocess }),
     )
     this.imageOptions = {
+      preprocessing: this.preprocessing,
       autoOrient,
       jpegScaling,
       limits: option.readOptions('imageLimits', limitsTable, values.imageLimits),
@@ -156,7 +156,7 @@ export class ResNet {
     let weights: Weights | undefined
     try {
       const opening = path === undefined ? { bytes } : { path }
-      const opened = await native(signal, (cancel) => binding.openCheckpoint({ ...opening, ...cancel }))
+      const opened = await native(signal, (control) => binding.openCheckpoint({ ...opening, control }))
       const { tensors, metadata } = opened
       checkpoint = opened.checkpoint
       onProgress?.({ phase: 'identifying', fraction: 0.5 })
@@ -174,9 +174,8 @@ export class ResNet {
       onProgress?.({ phase: 'ready', fraction: 1 })
       return model
     } catch (error) {
-      weights?.dispose()
-      checkpoint?.dispose()
-      chosen.lease?.release()
+      await Promise.all([weights?.dispose(), checkpoint?.dispose()])
+      await chosen.lease?.release()
       throw error
     }
   }
@@ -223,8 +222,8 @@ export class ResNet {
       weights = nativeSync(() => binding.weightsFromFormula({ seed, tensors }))
       return new ResNet({ binding, chosen, architecture, weights, isa }, values)
     } catch (error) {
-      weights?.dispose()
-      chosen.lease?.release()
+      await weights?.dispose()
+      await chosen.lease?.release()
       throw error
     }
   }
@@ -300,13 +299,8 @@ export class ResNet {
     options?: ClassifyStreamOptions,
   ): AsyncGenerator<Streamed<Input, { predictions: Prediction[] }>, void, undefined> {
     const { topK, priority, ...values } = option.readOptions('classifyStream', classifyStreamTable, options)
-    return streamed(
-      this.checkSource('classifyStream', images),
-      this.streaming(values),
-      async (image, signal) => {
-        const [predictions] = await this.classified(image, { topK, priority, signal })
-        return { predictions: predictions as Prediction[] }
-      },
+    return streamed(this.checkSource('classifyStream', images), this.streaming(values), (image, signal) =>
+      this.classified(image, { topK, priority, signal }).then(predictionsOfOne),
     )
   }
 
@@ -424,6 +418,11 @@ export class ResNet {
     return statsOf(this.engine, this)
   }
 
+  /** @internal Images that a stream works on at once: as many as may be decoded ahead of the network. */
+  get ahead(): number {
+    return this.engine.ahead
+  }
+
   /** @internal Tells `observer` what happens until the returned function is called. */
   observe(observer: Observer): () => void {
     const { observers } = this.engine.recorder
@@ -453,9 +452,8 @@ export class ResNet {
     )
   }
 
-  /** As many as may be decoded ahead of the network. */
   private streaming({ concurrency, signal }: { concurrency?: number; signal?: AbortSignal }): Streaming {
-    return { concurrency: concurrency ?? this.engine.ahead, signal }
+    return { concurrency: concurrency ?? this.ahead, signal }
   }
 
   private requestOf(method: 'classify' | 'forward' | 'embed'): Request {
@@ -465,22 +463,22 @@ export class ResNet {
   }
 
   /** The predictions of each image. */
-  private async classified(
-    images: Images,
-    { topK, ...call }: CallValues & { topK: number },
-  ): Promise<Prediction[][]> {
-    const k = Math.min(topK, Math.max(1, this.labels.length))
-    const [scores, indices] = await this.run('classify', images, this.engine.likeliest(k), call)
-    return Array.from({ length: (scores as Output).images }, (_, image) =>
-      Array.from({ length: k }, (_, rank) => {
-        const index = (indices as HostOutput).data[image * k + rank] as number
-        return {
-          label: this.labels[index] as string,
-          index,
-          score: (scores as HostOutput).data[image * k + rank] as number,
-        }
-      }),
-    )
+  private async classified(images: Images, call: CallValues & { topK: number }): Promise<Prediction[][]> {
+    const k = Math.min(call.topK, Math.max(1, this.labels.length))
+    const [scores, indices] = (await this.run('classify', images, this.engine.likeliest(k), call)) as [
+      HostOutput,
+      HostOutput,
+    ]
+    const lists: Prediction[][] = []
+    for (let from = 0; from < scores.data.length; from += k) {
+      const list: Prediction[] = []
+      for (let at = from; at < from + k; ++at) {
+        const index = indices.data[at] as number
+        list.push({ label: this.labels[index] as string, index, score: scores.data[at] as number })
+      }
+      lists.push(list)
+    }
+    return lists
   }
 
   /** One call; gives the outputs of all its images together. */
@@ -490,16 +488,17 @@ export class ResNet {
     request: Request,
     { signal, priority, output = 'host' }: CallValues & { output?: 'host' | 'device' },
   ): Promise<Output[]> {
-    const { engine, preprocessing } = this
-    const runner = (call: EngineCall): CallRunner => ({ method, engine, request, call, output })
+    const { engine, imageOptions } = this
     if (images instanceof Tensor) {
       const asked = { method, images: images.shape[0] ?? 0, priority, signal, inOrder: true }
-      return engine.call(asked, (call) => tensorOutputs(images, runner(call)))
+      return engine.call(asked, (call) => tensorOutputs(images, { method, engine, request, call, output }))
     }
-    const list = Array.isArray(images) ? (images as ImageInput[]) : [images as ImageInput]
+    const indexed = Array.isArray(images)
+    const list = indexed ? (images as ImageInput[]) : [images as ImageInput]
     const asked = { method, images: list.length, priority, signal, inOrder: list.every(isAtHand) }
-    const imageOptions = { ...this.imageOptions, preprocessing, indexed: Array.isArray(images) }
-    return engine.call(asked, (call) => imageOutputs(list, { ...runner(call), ...imageOptions }))
+    return engine.call(asked, (call) =>
+      imageOutputs(list, { method, engine, request, call, output, imageOptions, indexed }),
+    )
   }
 }
 
@@ -515,6 +514,10 @@ export function createFromFormula(
 ): Promise<ResNet> {
   const values = option.readOptions('createFromFormula', modelTable, options)
   return ResNet.fromFormula(architecture, seed, rule, values, isa)
+}
+
+function predictionsOfOne([predictions]: Prediction[][]): { predictions: Prediction[] } {
+  return { predictions: predictions as Prediction[] }
 }
 
 /** What the environment says, else as many as the network has; a GPU's network has none. */

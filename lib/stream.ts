@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { onAbort, Stop } from './abort.js'
+import { offAbort, onAbort, Stop } from './abort.js'
 import { ResNetError } from './errors.js'
 
 /** Anything that gives inputs one after another. */
@@ -16,11 +16,41 @@ export interface Streaming {
 }
 
 type Outcome<R> = { result: R } | { error: unknown }
-interface Started<I, R> {
-  input: I
+
+/** What the works of a stream have in common. */
+interface Works<I, R> {
+  work(input: I, signal: Stop): Promise<R>
+  over: Stop
+  /** Called when an outcome is there. */
+  settled(): void
+}
+
+/** An input that is worked on. */
+class Started<I, R> {
   /** Set when it is there. */
-  outcome?: Outcome<R>
-  over: Promise<void>
+  outcome: Outcome<R> | undefined
+  readonly over: Promise<void>
+
+  constructor(
+    readonly input: I,
+    works: Works<I, R>,
+  ) {
+    // One microtask later: an input that is there by then is begun before the result is handed out.
+    this.over = this.run(works).then(works.settled)
+  }
+
+  /** One that a full queue refuses is not lost: the stream waits. */
+  private async run({ work, over }: Works<I, R>): Promise<void> {
+    for (let refused = false; this.outcome === undefined; ) {
+      try {
+        if (refused) await delay(retryMs, undefined, { signal: over.signal })
+        this.outcome = { result: await work(this.input, over) }
+      } catch (error) {
+        refused = error instanceof ResNetError && error.code === 'ERR_RESNET_QUEUE_FULL'
+        if (!refused) this.outcome = { error }
+      }
+    }
+  }
 }
 
 /** How long a stream waits before it asks a full queue again. */
@@ -39,30 +69,25 @@ export async function* streamed<I, R extends object>(
   const over = new Stop()
   // Whatever happens wakes the loop. (Promises raced again and again would pile up on those that stay pending.)
   let wake = () => {}
-  const stopListening = onAbort(signal, () => {
+  const happened = () => wake()
+  const abort = () => {
     over.abort(signal?.reason)
     wake()
-  })
-  const inputs = new Inputs(source)
-  const started: Started<I, R>[] = []
-  const start = (input: I): Started<I, R> => {
-    const settle = (outcome: Outcome<R>) => {
-      entry.outcome = outcome
-      wake()
-    }
-    const ending = whenThereIsRoom(() => work(input, over), over).then(
-      (result) => settle({ result }),
-      (error) => settle({ error }),
-    )
-    const entry: Started<I, R> = { input, over: ending }
-    return entry
   }
+  onAbort(signal, abort)
+  const inputs = new Inputs(source, happened)
+  const started: Started<I, R>[] = []
+  const works = { work, over, settled: happened }
+  const setWake = (resolve: () => void) => {
+    wake = resolve
+  }
+  let failed = false
   try {
     for (;;) {
       signal?.throwIfAborted()
       const came = inputs.take()
-      if (came !== undefined) started.push(start(came.input))
-      if (started.length < concurrency) inputs.ask(() => wake())
+      if (came !== undefined) started.push(new Started(came.input, works))
+      if (started.length < concurrency) inputs.ask()
       const [first] = started
       if (first?.outcome !== undefined) {
         started.shift()
@@ -70,15 +95,21 @@ export async function* streamed<I, R extends object>(
       } else if (first === undefined && inputs.ended) {
         break
       } else {
-        await new Promise<void>((resolve) => (wake = resolve))
+        await new Promise<void>(setWake)
       }
     }
     if (inputs.failure !== undefined) throw inputs.failure.error
+  } catch (error) {
+    failed = true
+    throw error
   } finally {
-    stopListening()
+    offAbort(signal, abort)
     over.abort(new Error('The stream is over'))
     await Promise.all(started.map((entry) => entry.over))
-    await inputs.close()
+    await inputs.close().catch((error) => {
+      // As in a loop over the source itself, this does not take the place of what ended the stream.
+      if (!failed) throw error
+    })
   }
 }
 
@@ -90,16 +121,20 @@ class Inputs<I> {
   private asked = false
   private came?: { input: I }
 
-  constructor(source: Source<I>) {
+  /** @param answered called when what was asked for, or the end, is there */
+  constructor(
+    source: Source<I>,
+    private readonly answered: () => void,
+  ) {
     this.iterator =
       Symbol.asyncIterator in source ? source[Symbol.asyncIterator]() : source[Symbol.iterator]()
   }
 
-  /** Asks for one more, unless one is asked for or the end has come; `answered` when it, or the end, is there. */
-  ask(answered: () => void): void {
+  /** Asks for one more, unless one is asked for or the end has come. */
+  ask(): void {
     if (this.asked || this.ended || this.came !== undefined) return
     this.asked = true
-    void this.pull().then(answered)
+    void this.pull()
   }
 
   take(): { input: I } | undefined {
@@ -126,24 +161,13 @@ class Inputs<I> {
       this.failure = { error }
     }
     this.asked = false
-  }
-}
-
-/** A refused input of a stream is not lost: the stream waits. */
-async function whenThereIsRoom<R>(work: () => Promise<R>, over: Stop): Promise<R> {
-  for (;;) {
-    try {
-      return await work()
-    } catch (error) {
-      if (!(error instanceof ResNetError && error.code === 'ERR_RESNET_QUEUE_FULL')) throw error
-    }
-    await delay(retryMs, undefined, { signal: over.signal })
+    this.answered()
   }
 }
 
 /** @throws what is wrong with the model and not with the input. */
 function asItem<I, R extends object>(input: I, outcome: Outcome<R>): Streamed<I, R> {
-  if ('result' in outcome) return { input, ...outcome.result } as Streamed<I, R>
+  if ('result' in outcome) return Object.assign({ input }, outcome.result) as Streamed<I, R>
   const { error } = outcome
   if (error instanceof ResNetError && fatal.includes(error.code)) throw error
   return { input, error } as Streamed<I, R>

@@ -164,7 +164,7 @@ export class TensorObject {
     const { name, device: target } = await keptDevice(wish)
     const memory = await native(abort, () => target.allocate({ bytes: storage.byteLength }))
     try {
-      await native(abort, (cancel) => memory.upload({ from: storage, ...cancel }))
+      await native(abort, (control) => memory.upload({ from: storage, control }))
       abort?.throwIfAborted()
     } catch (error) {
       memory.dispose()
@@ -195,7 +195,7 @@ export class TensorObject {
   private async toHost(abort?: AbortSignal): Promise<TensorObject> {
     const memory = (this.storage as DeviceStorage).live
     const data = new arrayOf[this.dtype](this.size)
-    await native(abort, (cancel) => memory.download({ to: data, ...cancel }))
+    await native(abort, (control) => memory.download({ to: data, control }))
     abort?.throwIfAborted()
     return new TensorObject(data, this.shape, this.dtype, this.layout)
   }

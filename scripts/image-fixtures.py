@@ -3,7 +3,8 @@
     python scripts/image-fixtures.py        (needs torchvision, Pillow and scikit-learn, for its photographs)
 
 expected.json holds, per case, the sizes, the mean of every channel of the normalised tensor, and every `step`-th
-element of the [C, H, W] tensor as its 8-bit level before normalising, so that differences read in levels of 0..255.
+element of the [C, H, W] tensor as its 8-bit level before normalising, so that differences read in levels of 0..255;
+'luma' the same of the luma that a colour JPEG has in itself, which is not what convert('L') makes of it.
 For each photograph it also holds the logits that a resnet18 gives (weights by formula.py; base64 of float32).
 """
 
@@ -37,12 +38,15 @@ PRESETS = [
     ("enlarged", 600, 224, BICUBIC, 3),
     ("whole", None, None, BILINEAR, 3),
     ("grey", 64, 56, BILINEAR, 1),
+    ("whole-grey", None, None, BILINEAR, 1),
 ]
 SMALL_PRESETS = [
     ("small", 64, 56, BILINEAR, 3),
     ("small-grey", 64, 56, BILINEAR, 1),
     ("whole", None, None, BILINEAR, 3),
+    ("whole-grey", None, None, BILINEAR, 1),
 ]
+PHOTOGRAPHS = ["flower.jpg", "china.jpg"]
 
 
 def photographs():
@@ -51,7 +55,7 @@ def photographs():
     # Chroma subsampled, as most photographs are, and upright, so that both directions are cropped in some case.
     china = Image.open(source / "china.jpg").resize((480, 320), Image.Resampling.LANCZOS)
     china.crop((120, 0, 361, 320)).save(FOLDER / "china.jpg", quality=88, subsampling="4:2:0")
-    return ["flower.jpg", "china.jpg"]
+    return PHOTOGRAPHS
 
 
 def awkward():
@@ -70,8 +74,12 @@ def awkward():
     china.quantize(64).save(FOLDER / "palette-transparent.png", transparency=3)
     frames[0].save(FOLDER / "animated.gif", save_all=True, append_images=frames[1:], duration=100)
     china.save(FOLDER / "orientation-6.jpg", quality=90, exif=exif)
+    china.save(FOLDER / "progressive.jpg", quality=90, subsampling="4:2:2", progressive=True)
+    china.save(FOLDER / "rgb.jpg", quality=90, keep_rgb=True)
+    Image.fromarray(grey).save(FOLDER / "grey.jpg", quality=90)
     names = ["rgba.png", "grey-alpha.png", "grey.png", "grey16.png", "cmyk.jpg"]
-    return [*names, "palette-transparent.png", "animated.gif", "orientation-6.jpg"]
+    names += ["palette-transparent.png", "animated.gif", "orientation-6.jpg"]
+    return [*names, "progressive.jpg", "rgb.jpg", "grey.jpg"]
 
 
 def as_pil(name, channels):
@@ -95,6 +103,13 @@ def prepared(file, preset):
     return levels, tensor, mean, std
 
 
+def luma(file):
+    """The grey levels that the decoder gives without converting colours, as a shortcut would take them."""
+    image = Image.open(FOLDER / file)
+    image.draft("L", image.size)
+    return np.asarray(image).flatten()
+
+
 def described(file, preset):
     name, resize, crop, interpolation, _ = preset
     return {"image": file, "preset": name, "resize": resize, "crop": crop, "interpolation": interpolation.value}
@@ -103,6 +118,10 @@ def described(file, preset):
 def case(file, preset):
     levels, tensor, mean, std = prepared(file, preset)
     step = max(1, levels.numel() // 1200) | 1
+    shortcut = {}
+    if preset[0] == "whole-grey" and file in PHOTOGRAPHS:
+        shortcut = {"luma": luma(file)[::step].tolist()}
+        assert shortcut["luma"] != levels.flatten()[::step].tolist(), "the fixture cannot tell the shortcut"
     return {
         **described(file, preset),
         "mean": mean,
@@ -112,6 +131,7 @@ def case(file, preset):
         "channelMeans": [round(value, 6) for value in tensor.double().mean((1, 2)).tolist()],
         "step": step,
         "levels": levels.flatten()[::step].tolist(),
+        **shortcut,
     }
 
 

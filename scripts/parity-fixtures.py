@@ -16,12 +16,12 @@ import sys
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 import torchvision
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from cifar_resnet import resnet20
 from formula import FIXTURES, formula, input_image, load_rule, parameter, sample_positions
+from torch_ops import apply, block_module
 
 IMAGES = 8
 SIZES = [(224, 224), (97, 97), (64, 160)]
@@ -191,59 +191,19 @@ def op_cases():
     yield {"name": "topK", "op": "topK", "x": [3, 50], "parameters": {}, "options": {"k": 5}}
     yield {"name": "topK of all", "op": "topK", "x": [1, 6], "parameters": {}, "options": {"k": 6}}
     for stride, planes, channels in ((1, 8, 8), (2, 16, 8)):
-        yield block_case("basicBlock", BasicBlock, channels, planes, stride)
+        yield block_case("basicBlock", channels, planes, stride)
     for stride, planes, channels, groups, dilation in ((1, 4, 16, 1, 1), (2, 8, 16, 1, 1), (1, 8, 32, 4, 2)):
-        yield block_case("bottleneck", Bottleneck, channels, planes, stride, groups, dilation)
+        yield block_case("bottleneck", channels, planes, stride, groups, dilation)
 
 
-def block_module(case):
-    arguments = case["module"]
-    kind = BasicBlock if case["op"] == "basicBlock" else Bottleneck
-    channels, planes, stride = arguments["channels"], arguments["planes"], case["options"].get("stride", 1)
-    groups, dilation = case["options"].get("groups", 1), case["options"].get("dilation", 1)
-    shortcut = None
-    if stride != 1 or channels != planes * kind.expansion:
-        shortcut = torch.nn.Sequential(torch.nn.Conv2d(channels, planes * kind.expansion, 1, stride, bias=False),
-                                       torch.nn.BatchNorm2d(planes * kind.expansion))  # fmt: skip
-    return kind(channels, planes, stride, shortcut, groups, 64, dilation)
-
-
-def block_case(op, kind, channels, planes, stride, groups=1, dilation=1):
+def block_case(op, channels, planes, stride, groups=1, dilation=1):
     options = {"stride": stride, "groups": groups, "dilation": dilation}
     options = {key: value for key, value in options.items() if value != 1}
     case = {"name": f"{op} {channels}-{planes} stride {stride} groups {groups} dilation {dilation}", "op": op,
-            "x": [2, channels, 9, 8], "options": options, "module": {"channels": channels, "planes": planes}}  # fmt: skip
-    state = block_module(case).state_dict()
+            "x": [2, channels, 9, 8], "options": options}  # fmt: skip
+    state = block_module(op, channels, planes, options).state_dict()
     case["parameters"] = {n: list(v.shape) for n, v in state.items() if not n.endswith("num_batches_tracked")}
     return case
-
-
-def pool_options(options):
-    names = {"kernel": "kernel_size", "ceilMode": "ceil_mode", "countIncludePad": "count_include_pad"}
-    return {names.get(key, key): value for key, value in options.items()}
-
-
-def apply(case, x, p):
-    op, options = case["op"], case["options"]
-    if op == "conv2d":
-        return F.conv2d(x, p["weight"], p.get("bias"), **options)
-    if op in ("maxPool2d", "avgPool2d"):
-        return (F.max_pool2d if op == "maxPool2d" else F.avg_pool2d)(x, **pool_options(options))
-    if op == "globalAvgPool2d":
-        return x.mean((2, 3))
-    if op == "batchNorm":
-        return F.batch_norm(x, p["running_mean"], p["running_var"], p.get("weight"), p.get("bias"), **options)
-    if op == "relu":
-        return F.relu(x)
-    if op == "add":
-        return x + p["y"]
-    if op == "linear":
-        return F.linear(x, p["weight"], p.get("bias"))
-    if op == "softmax":
-        return F.softmax(x, 1)
-    module = block_module(case).eval()
-    module.load_state_dict(p, strict=False)
-    return module(x)
 
 
 def op_parameter_range(name):
@@ -258,14 +218,13 @@ def op_row(case):
     x = torch.from_numpy(formula(seed, f"{name}:x", case["x"], -scale, scale))
     ranges = {p: op_parameter_range(p) for p in case["parameters"]}
     p = {n: torch.from_numpy(formula(seed, f"{name}:{n}", shape, *ranges[n])) for n, shape in case["parameters"].items()}
-    case.pop("module", None) if case["op"] not in ("basicBlock", "bottleneck") else None
     row = {"name": name, "op": case["op"], "x": {"shape": case["x"], "lo": -scale, "hi": scale}, "options": case["options"],
            "parameters": [{"name": n, "shape": s, "lo": ranges[n][0], "hi": ranges[n][1]} for n, s in case["parameters"].items()]}  # fmt: skip
     if case["op"] == "topK":
         scores, indices = torch.topk(x, case["options"]["k"], dim=1)
         return {**row, "shape": list(scores.shape), "indices": indices.flatten().tolist(), **stored_op(scores)}
     with torch.no_grad():
-        y = apply(case, x, p)
+        y = apply(case["op"], case["options"], x, p)
     return {**row, "shape": list(y.shape), **stored_op(y)}
 
 

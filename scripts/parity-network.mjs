@@ -77,8 +77,8 @@ export async function checkByPlan(row, { isa, threads, mutation }) {
   const image = allImages(row).subarray(0, inChannels * height * width)
   await lane.run({ batch: 1, inputs: [[image]], outputs: results.map((data) => [data]) })
   await lane.dispose()
-  program.dispose()
-  weights.dispose()
+  await program.dispose()
+  await weights.dispose()
   return row.tensors.map((tensor, i) => {
     const data = mutation.output(tensor.name, results[i])
     return { network: row.name, isa, batch: 1, output: tensor.name, error: sampledError(tensor, data, 1) }

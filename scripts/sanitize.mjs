@@ -1,5 +1,6 @@
-// `npm run sanitize`: the native tests and fuzzers under AddressSanitizer with UBSan (build-asan) and ThreadSanitizer
-// (build-tsan), and under the former the CUDA backend on its simulated device, where its toolchain can be had. First it shows that each sanitizer is on: a program that commits the fault on purpose must die of it.
+// `npm run sanitize`: the native tests under AddressSanitizer with UBSan (build-asan) and ThreadSanitizer (build-tsan), the
+// fuzzers under the former, and under both the CUDA backend on its simulated device, where its toolchain can be had. First
+// it shows that each sanitizer is on: programs that commit a fault on purpose must die of it.
 // Arguments: names of sanitizers ('address', 'thread') to run only those; --runs N sets the fuzzers' mutants.
 import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
@@ -37,6 +38,29 @@ const passes = [
     dir: 'build-tsan',
     controls: { thread: 'ThreadSanitizer' },
     fuzz: false,
+    // What threads share, in networks that take seconds.
+    cuda: {
+      'controls/order_control': ['right'],
+      concurrency_test: [],
+      backend_test: [],
+      failures_test: [],
+      pictures_test: [],
+      schedule_test: [],
+      networks_test: ['several callers', 'lanes side by side', 'cancelled', 'little memory', 'lost'],
+    },
+    // Programs of test/cuda/controls, each with an argument: of wrong use of CUDA, and of the backend with a fault, by a case
+    // of concurrency_test that shows it.
+    cudaControls: [
+      ['order_control', 'overwrite'],
+      ['order_control', 'stream'],
+      ['order_control', 'event'],
+      ['order_control', 'host-function'],
+      ['no_lock_in_completion', 'two lanes'],
+      ['no_lock_in_lane', 'two lanes'],
+      ['no_lock_in_program', 'two lanes'],
+      ['no_wait_for_slot', 'two lanes'],
+      ['no_lock_in_memory', 'tensors'],
+    ],
   },
 ]
 
@@ -82,7 +106,7 @@ function simulatedCuda({ name, cuda }) {
 
 /** Builds what the pass runs. Answers whether the simulated device is in it. */
 function build(pass) {
-  const { name, flags, dir, fuzz, cuda } = pass
+  const { name, flags, dir, fuzz, cuda, cudaControls = [] } = pass
   const folder = path.join(root, dir)
   const cache = path.join(folder, 'CMakeCache.txt')
   // A cache of another checkout (a copied folder) would build that one's sources.
@@ -99,7 +123,9 @@ function build(pass) {
     'sanitizer_control',
     ...namesIn(nativeTests, '_test'),
     ...(fuzz ? namesIn(path.join(nativeTests, 'fuzz'), '_fuzz') : []),
-    ...(withCuda ? Object.keys(cuda) : []),
+    ...(withCuda
+      ? [...Object.keys(cuda).map((name) => path.basename(name)), ...cudaControls.map(([program]) => program)]
+      : []),
   ].flatMap((target) => ['--target', target])
   const parallel = ['--parallel', String(availableParallelism())]
   must('Building', 'cmake', ['--build', folder, ...parallel, ...targets], { quiet: true })
@@ -108,11 +134,11 @@ function build(pass) {
 
 function start(dir, program, args, folder = 'native') {
   const started = performance.now()
-  const programs = path.join(root, dir, 'test', folder)
-  const child = spawnSync(path.join(programs, program), args, {
+  const tests = path.join(root, dir, 'test')
+  const child = spawnSync(path.join(tests, folder, program), args, {
     cwd: root,
     // A sanitizer opens libraries in a program's stead, and looks beside itself: the simulated cuDNN must be found by its name.
-    env: { ...process.env, ...environment, LD_LIBRARY_PATH: programs },
+    env: { ...process.env, ...environment, LD_LIBRARY_PATH: path.join(tests, 'cuda') },
     encoding: 'utf8',
     maxBuffer: 64 << 20,
   })
@@ -138,15 +164,15 @@ function runProgram(pass, program, args, folder) {
 }
 
 /** A fault on purpose must be reported, else the pass proves nothing. */
-function runControls({ name, dir, controls }) {
-  for (const [fault, report] of Object.entries(controls)) {
-    const { status, output } = start(dir, 'sanitizer_control', [fault])
-    if (status === 0 || !output.includes(report)) {
-      console.log(output)
-      fail(`${name}: a fault on purpose ('${fault}') was not reported: the sanitizer is not on.`)
-    }
-    console.log(`PASS sanitizer_control ${fault} (reported, as it must be)`)
+function runControl({ name, dir }, program, fault, report, folder) {
+  const { status, output, seconds } = start(dir, program, [fault], folder)
+  if (status === 0 || !output.includes(report)) {
+    console.log(output)
+    fail(
+      `${name}: a fault on purpose ('${program} ${fault}') was not reported: the sanitizer does not see it.`,
+    )
   }
+  console.log(`PASS ${program} ${fault} (reported, as it must be, ${seconds} s)`)
 }
 
 ensureToolchain()
@@ -156,11 +182,15 @@ for (const pass of passes) {
     continue
   }
   const withCuda = build(pass)
-  runControls(pass)
+  for (const [fault, report] of Object.entries(pass.controls))
+    runControl(pass, 'sanitizer_control', fault, report)
   for (const program of namesIn(nativeTests, '_test'))
     runProgram(pass, program, pass.filters?.[program] ?? [])
-  if (withCuda)
+  if (withCuda) {
+    for (const [program, fault] of pass.cudaControls ?? [])
+      runControl(pass, program, fault, 'ThreadSanitizer: data race', 'cuda/controls')
     for (const [program, cases] of Object.entries(pass.cuda)) runProgram(pass, program, cases, 'cuda')
+  }
   if (!pass.fuzz) continue
   for (const program of namesIn(path.join(nativeTests, 'fuzz'), '_fuzz'))
     runProgram(pass, program, ['--runs', values.runs])

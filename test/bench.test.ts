@@ -1,20 +1,25 @@
-import { execFile } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { execFile, execFileSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { promisify } from 'node:util'
+import type { DeviceInfo } from '../binding.js'
 import { type ChartOption, chartsOf } from '../lib/bench/charts.js'
 import { compare } from '../lib/bench/compare.js'
 import { boundOf } from '../lib/bench/layers.js'
+import { gpuLimits } from '../lib/bench/limits.js'
 import { parseGpus } from '../lib/bench/machine.js'
 import { measure } from '../lib/bench/measure.js'
 import { report } from '../lib/bench/report.js'
-import { readResults } from '../lib/bench/results.js'
+import { checkWritable, readResults, writeWhole } from '../lib/bench/results.js'
 import { nameOf } from '../lib/bench/run.js'
 import { stagesBetween } from '../lib/bench/stages.js'
 import { mulberry32, percentiles, poissonArrivals, ratioOfMedians } from '../lib/bench/statistics.js'
 import { makeCalls } from '../lib/bench/subject.js'
 import type { Load, Measured, Results, Trial, TrialResult } from '../lib/bench/types.js'
+import { limitsText, tableOf } from '../lib/cli/bench-table.js'
+import { models } from '../lib/models.js'
 import { addon } from '../lib/native/call.js'
 import { packageRoot } from '../lib/root.js'
 import { refusal } from './support/refusal.js'
@@ -96,6 +101,14 @@ describe('statistics', () => {
   })
 })
 
+test('a figure that is 0 in some rounds, as the event loop of an idle process is, shows no false difference', () => {
+  const { low, high } = ratioOfMedians([0, 0.5, 0.5, 0.6], [0, 0, 0.5, 0.7])
+  expect(low).toBe(0)
+  expect(high).toBe(Number.POSITIVE_INFINITY)
+  const some = [0, 0, 0.1, 0.1]
+  expect(ratioOfMedians(some, some)).toEqual({ ratio: 1, low: 0, high: Number.POSITIVE_INFINITY })
+})
+
 describe('compare', () => {
   const verdicts = (a: readonly number[], b: readonly number[]) =>
     Object.fromEntries(compare(results(a), results(b)).map(({ figure, verdict }) => [figure, verdict]))
@@ -112,6 +125,70 @@ describe('compare', () => {
   test('noise is no difference, and three rounds are too few', () => {
     expect(verdicts([100, 90, 110, 95, 105], [101, 92, 108, 97, 104])['images/s']).toBe('no difference shown')
     expect(verdicts([100, 100, 100], [120, 120, 120])['images/s']).toBe('too few rounds')
+  })
+})
+
+describe('the memory of a GPU', () => {
+  const onGpu = (deviceMb: number, deviceDriverMb: number | null): Results => {
+    const [trial] = results([100, 101, 99, 102]).trials as [TrialResult]
+    const drivers = trial.drivers.map((driver) => ({
+      ...driver,
+      rounds: driver.rounds.map((round) => ({ ...round, deviceMb, deviceDriverMb }) as Measured),
+    }))
+    return { ...results([]), trials: [{ ...trial, drivers }] }
+  }
+  const memoryOf = (a: Results, b: Results) =>
+    compare(a, b)
+      .filter(({ figure }) => figure.endsWith('MB') && figure !== 'peak MB')
+      .map(({ figure, ratio, verdict }) => ({ figure, ratio, verdict }))
+
+  test('is compared where both tell it', () => {
+    expect(memoryOf(onGpu(100, 500), onGpu(120, 500))).toEqual([
+      { figure: 'device MB', ratio: 1.2, verdict: 'worse' },
+      { figure: 'by driver MB', ratio: 1, verdict: 'no difference shown' },
+    ])
+    expect(memoryOf(onGpu(100, null), onGpu(100, 500))).toEqual([
+      { figure: 'device MB', ratio: 1, verdict: 'no difference shown' },
+    ])
+    // A result of before.
+    expect(memoryOf(results([100, 101, 99, 102]), onGpu(100, 500))).toEqual([])
+  })
+
+  test('has columns where there is a GPU', () => {
+    const [trial] = onGpu(123.4, null).trials as [TrialResult]
+    expect(tableOf(trial)).toMatch(/peak MB +device MB +by driver MB\n.* 60 +123\.4 +-\n$/)
+    expect(tableOf(results([100]).trials[0] as TrialResult)).not.toMatch(/device|driver MB/)
+    expect(report(onGpu(123.4, null))).toMatch(/>device MB<.*>by driver MB<[\s\S]*>123<small>/)
+    expect(report(results([100]))).not.toMatch(/device MB|by driver MB/)
+  })
+})
+
+describe('the ceilings of a GPU', () => {
+  const info = (bytesPerSecond: number, float16: number, source: string) =>
+    ({
+      index: 1,
+      name: 'a <card>',
+      ceilings: { bytesPerSecond, float16, bfloat16: 0, tf32: 0, float32: 6e13, source },
+    }) as DeviceInfo
+
+  test('are printed with their source; what is not known as that', () => {
+    const limits = gpuLimits(info(4.8e12, 9.9e14, 'theoretical: clocks'))
+    expect(limitsText(limits)).toMatch(
+      /^Limits of cuda:1, a <card>; theoretical: clocks\n {2}device copy +4800\.0 GB\/s\n {2}matrix float16 +990\.0 TFLOP\/s float16\n/,
+    )
+    expect(limitsText(limits)).toMatch(
+      /matrix tf32 +- TFLOP\/s tf32\n {2}matrix float32 +60\.0 TFLOP\/s float32\n$/,
+    )
+    const html = report({ ...results([100]), limits: JSON.parse(JSON.stringify(limits)) })
+    expect(html).toContain('a &#60;card&#62;: theoretical: clocks.')
+    expect(html).toMatch(/matrix tf32<\/td><td>cuda:1, a &#60;card&#62;<\/td><td class="number">–<\/td>/)
+  })
+
+  test('stand apart from those of the processor', () => {
+    const cpu = { name: 'copy', value: 10, unit: 'GB/s', threads: 2 }
+    expect(limitsText([cpu, ...gpuLimits(info(0, 0, 'unknown'))])).toMatch(
+      /^Limits of this machine\n {2}copy +10\.0 GB\/s, 2 threads\nLimits of cuda:1, a <card>; unknown\n {2}device copy +- GB\/s\n/,
+    )
   })
 })
 
@@ -340,12 +417,63 @@ test('the limits of the machine are measured, and can be aborted', async () => {
   await expect(measuring).rejects.toMatchObject({ code: 'ABORTED' })
 }, 60_000)
 
+test.each(['stream', 'callers', 'decode', 'network'])(
+  'the pipeline without pictures ends with an error: %s',
+  async (way) => {
+    const program = path.join(packageRoot, 'bench', 'pipeline', 'ours.mjs')
+    const call = {
+      way,
+      checkpoint: models.digits,
+      buffers: [],
+      seconds: 1,
+      threads: 1,
+      settings: { maxBatch: 2 },
+    }
+    const ended = promisify(execFile)(process.execPath, [program, JSON.stringify(call)], { timeout: 30_000 })
+    const { code, stderr } = await ended.catch((error) => error)
+    expect({ code, stderr }).toEqual({
+      code: 1,
+      stderr: expect.stringContaining('expected at least one picture, received none'),
+    })
+  },
+)
+
 test('a file that is none of ours is refused', async () => {
   const file = path.join(folder, 'other.json')
   writeFileSync(file, '{"version": 1}')
   expect((await refusal(() => readResults(file))).code).toBe('ERR_RESNET_CORRUPT')
   expect((await refusal(() => readResults(path.join(folder, 'none.json')))).code).toBe('ERR_RESNET_IO')
+  writeFileSync(file, '{"format": "resnet-bench", "version": 1, "rows": []}')
+  const { code, message } = await refusal(() => readResults(file))
+  expect(code).toBe('ERR_RESNET_CORRUPT')
+  expect(message).toMatch(/expected 'machine' and 'trials' in '.*', received format, version, rows/)
 })
+
+const testOnUnix = process.platform === 'win32' ? test.skip : test
+testOnUnix('a pipe is written to, and stays one', async () => {
+  const pipe = path.join(folder, 'pipe')
+  execFileSync('mkfifo', [pipe])
+  const reading = readFile(pipe, 'utf8')
+  await writeWhole(pipe, 'results')
+  expect(await reading).toBe('results')
+  expect(statSync(pipe).isFIFO()).toBe(true)
+  await checkWritable(pipe)
+})
+
+test('what cannot be written is said before anything is measured', async () => {
+  const cli = path.join(packageRoot, 'dist', 'cli', 'main.js')
+  const words = 'bench --network resnet20 --size 32 --batch 1 --rounds 1 --seconds 0.1'.split(' ')
+  for (const [option, file, why] of [
+    ['--output', path.join('none', 'out.json'), /cannot write 'none.out\.json': .*ENOENT/],
+    ['--report', path.join('none', 'out.html'), /cannot write 'none.out\.html': .*ENOENT/],
+    ['--output', folder, /cannot write '.*': it is a folder/],
+  ] as const) {
+    const ended = promisify(execFile)(process.execPath, [cli, ...words, option, file], { cwd: folder })
+    const { code, stdout, stderr } = await ended.catch((error) => error)
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+    expect(stderr).toMatch(why)
+  }
+}, 60_000)
 
 test('the command compares, tells what else was different, and fails when something is worse', async () => {
   const [before, after] = ['before.json', 'after.json'].map((file) => path.join(folder, file)) as [
@@ -367,6 +495,23 @@ test('the command compares, tells what else was different, and fails when someth
     stderr: '',
     stdout: expect.stringMatching(/no difference shown/),
   })
+  const [gpu] = parseGpus('NVIDIA L4, 580.95.05, 23034, 2040, 2040, 72.00\n')
+  const { trials, ...others } = results([100, 101, 99, 100, 102])
+  const elsewhere = trials.map((row) => ({
+    ...row,
+    drivers: row.drivers.map((driver) => ({ ...driver, version: '2' })),
+  }))
+  writeFileSync(
+    after,
+    JSON.stringify({ ...others, machine: { ...machine, gpus: [gpu] }, seconds: 3, trials: elsewhere }),
+  )
+  const { stderr } = await run(before, after)
+  expect(stderr.split('\n')).toEqual([
+    "Note: different GPU, '' and 'NVIDIA L4, driver 580.95.05'.",
+    "Note: different seconds a round, '1' and '3'.",
+    "Note: different version of resnet, '1' and '2'.",
+    '',
+  ])
 }, 60_000)
 
 test('the command measures in fresh processes and writes what it measured', async () => {

@@ -10,6 +10,7 @@ import { models, ResNet, Tensor } from '../lib/index.js'
 import { addon } from '../lib/native/call.js'
 import { cudaBackend } from '../lib/native/plugin.js'
 import type { DeviceStorage } from '../lib/native/storage.js'
+import { eventually } from './support/eventually.js'
 
 const plugin =
   process.env.RESNET_SIMULATED_PLUGIN ??
@@ -40,11 +41,12 @@ const create = (options: CreateOptions, architecture: ArchitectureOptions = spec
 const engineOf = (model: ResNet) => (model as unknown as { engine: Engine }).engine
 async function firstLane(model: ResNet): Promise<Lane> {
   type Made = { made: { lanes: { all: Promise<Lane>[] } } }
-  const { programs } = engineOf(model) as unknown as { programs: { entries: Map<string, Made> } }
-  const [{ made }] = programs.entries.values() as unknown as [Made]
+  type Families = Map<string, Map<number, Made>>
+  const { programs } = engineOf(model) as unknown as { programs: { families: Families } }
+  const [buckets] = programs.families.values() as unknown as [Map<number, Made>]
+  const [{ made }] = buckets.values() as unknown as [Made]
   return made.lanes.all[0] as Promise<Lane>
 }
-const pause = () => new Promise((resolve) => setTimeout(resolve, 5))
 
 const withPlugin = existsSync(plugin) ? describe : describe.skip
 withPlugin('pictures on the simulated CUDA device', () => {
@@ -135,7 +137,7 @@ withPlugin('pictures on the simulated CUDA device', () => {
     const aborted = device.embed(colour, { signal: abort.signal })
     setTimeout(() => abort.abort(new Error('enough')), 3)
     await aborted.catch((error) => expect(error.message).toBe('enough'))
-    for (let turn = 0; turn < 400 && pictures() !== before; ++turn) await pause()
+    await eventually(pictures, before)
     expect(pictures()).toBe(before)
   })
 
@@ -221,10 +223,6 @@ withPlugin('tensors on the simulated CUDA device', () => {
         ...{ tensors, arenas, staging, weights },
       }
     }
-    const settled = async (wanted: unknown) => {
-      for (let i = 0; i < 400 && JSON.stringify(counts()) !== JSON.stringify(wanted); ++i) await pause()
-      return counts()
-    }
     const x = Tensor.from(values(3 * 9 * 8), [1, 3, 9, 8])
     const turn = async (i: number) => {
       using there = await x.to('cuda')
@@ -242,11 +240,13 @@ withPlugin('tensors on the simulated CUDA device', () => {
     }
     const first = await model.embed(x)
     await turn(0)
-    const begun = await settled(undefined)
+    // By then what went before is let go of, whatever it was.
+    await new Promise((resolve) => setTimeout(resolve, 2000))
+    const begun = counts()
     for (let i = 0; i < 10_000; i += 20) {
       await Promise.all(Array.from({ length: 20 }, (_, j) => turn(i + j)))
     }
-    expect(await settled(begun)).toEqual(begun)
+    expect(await eventually(counts, begun)).toEqual(begun)
     // The counts see one that is kept.
     const kept = await x.to('cuda')
     expect(counts()).toEqual({
@@ -255,7 +255,7 @@ withPlugin('tensors on the simulated CUDA device', () => {
       deviceMemories: begun.deviceMemories + 1,
     })
     kept.dispose()
-    expect(await settled(begun)).toEqual(begun)
+    expect(await eventually(counts, begun)).toEqual(begun)
   })
 
   test('are not made when the signal has aborted', async () => {

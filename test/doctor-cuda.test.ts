@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 
 const root = path.join(__dirname, '..')
-const built = process.env.RESNET_SIMULATED ?? path.join(root, 'build', 'test', 'cuda')
+const built = process.env.RESNET_SIMULATED_FOLDER ?? path.join(root, 'build', 'test', 'cuda')
 const simulated = path.join(built, 'libresnet_cuda.so')
 const oldDriver = path.join(built, 'old-driver')
 /** The real backend, with CUDA's own runtime inside. */

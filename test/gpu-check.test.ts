@@ -1,13 +1,24 @@
 import { spawnSync } from 'node:child_process'
-import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { architectureNamed } from '../lib/architecture/families.js'
+import { Budget, budgets, reserveSeconds } from '../lib/bench/gpu/budget.js'
+import { errorOf, Tally } from '../lib/bench/gpu/compare.js'
 import { gpuReport } from '../lib/bench/gpu/report.js'
 import {
   assemble,
   type Ceiling,
   cardSlug,
+  countsOf,
   type GpuResults,
   problemsOf,
   refusal,
@@ -24,7 +35,7 @@ import {
   outcomes,
   readLines,
 } from '../lib/bench/gpu/state.js'
-import { allowance, type Mode, phases, selectSteps, stepsOf } from '../lib/bench/gpu/steps.js'
+import { type Mode, phases, type Step, selectSteps, stepsOf } from '../lib/bench/gpu/steps.js'
 
 const root = path.join(__dirname, '..')
 const folder = mkdtempSync(path.join(tmpdir(), 'gpu-check-test-'))
@@ -66,19 +77,108 @@ describe('steps', () => {
     // What a step reads is made anew.
     expect(names({ only: ['accuracy.networks'] })).toEqual(['accuracy.reference', 'accuracy.networks'])
     expect(names({ only: ['accuracy'], done: new Set(['accuracy.reference']) })[1]).toBe('accuracy.reference')
-    expect(names({ only: ['accuracy'], done: new Set(['accuracy.reference', 'accuracy.networks']) })).toEqual(
-      ['accuracy.kernels', 'accuracy.operations'],
-    )
+    const most = new Set(['accuracy.reference', 'accuracy.networks', 'accuracy.operations'])
+    expect(names({ only: ['accuracy'], done: most })).toEqual(['accuracy.kernels'])
+    expect(names({ only: ['accuracy.operations'] })).toEqual(['accuracy.reference', 'accuracy.operations'])
     expect(() => names({ only: ['sped'] })).toThrow(/among card, accuracy, .*received 'sped'/)
     expect(() => names({ from: 'nowhere' })).toThrow(RangeError)
   })
+})
 
-  test('a step gets what is left, and none at all where it would only begin', () => {
-    const step = { ...(stepsOf('full')[0] as ReturnType<typeof stepsOf>[number]), seconds: 30 }
-    expect(allowance(step, 100)).toBe(30)
-    expect(allowance(step, 12)).toBe(12)
-    expect(allowance(step, 4)).toBeUndefined()
-    expect(allowance({ ...step, seconds: 2 }, 3)).toBe(2)
+describe('the budget', () => {
+  /** Runs steps on a clock of its own: `takes` seconds each, or as long as they may; what each got, undefined where it was not run. */
+  function rehearse(steps: Step[], seconds: number, takes: (step: Step) => number) {
+    const budget = new Budget(steps, seconds)
+    let spent = 0
+    const given = new Map<string, number | undefined>()
+    for (const step of steps) {
+      const allowed = budget.allowance(step, spent)
+      given.set(step.id, allowed)
+      if (allowed !== undefined) spent += Math.min(allowed, takes(step))
+    }
+    return { spent, given, notRun: steps.filter(({ id }) => given.get(id) === undefined).map(({ id }) => id) }
+  }
+  const hanging = () => Number.POSITIVE_INFINITY
+  const spareOf = (steps: Step[]) => steps.filter(({ spare }) => spare).map(({ id }) => id)
+
+  test.each(['full', 'quick'] as const)('%s: the shares fit, with time to write the results', (mode) => {
+    const steps = stepsOf(mode)
+    const shares = steps.filter(({ spare }) => !spare).reduce((sum, { share }) => sum + share, 0)
+    expect(shares).toBeLessThanOrEqual(budgets[mode] - reserveSeconds)
+    expect(steps.filter(({ share, most }) => share > most)).toEqual([])
+    expect(budgets.full).toBeLessThanOrEqual(9 * 60)
+    expect(budgets.quick).toBeLessThanOrEqual(2 * 60)
+  })
+
+  test.each(['full', 'quick'] as const)(
+    '%s: when every step hangs, each has its share all the same',
+    (mode) => {
+      const steps = stepsOf(mode)
+      const { spent, given, notRun } = rehearse(steps, budgets[mode], hanging)
+      expect(spent).toBeLessThanOrEqual(budgets[mode] - reserveSeconds)
+      expect(notRun).toEqual(spareOf(steps))
+      for (const { id, share, spare } of steps) {
+        if (!spare) expect(given.get(id)).toBeGreaterThanOrEqual(share)
+      }
+    },
+  )
+
+  test('what steps leave goes to the next ones, and to those for which nothing is kept', () => {
+    const steps = stepsOf('full')
+    const { spent, given, notRun } = rehearse(steps, budgets.full, ({ share }) => share / 2)
+    expect(given.get('card.probe')).toBe(30)
+    expect(notRun).toEqual([])
+    expect(spent).toBeLessThan(budgets.full)
+    // One that hangs takes what there is over, up to its limit, and no one's share.
+    const one = rehearse(steps, budgets.full, ({ id, share, most }) =>
+      id === 'speed.resnet50-float16' ? Number.POSITIVE_INFINITY : Math.min(share, most),
+    )
+    expect(one.notRun).toEqual(spareOf(steps))
+  })
+
+  test('a budget too short for all is spent in order; what does not fit is not run', () => {
+    const steps = stepsOf('full')
+    const { given, notRun } = rehearse(steps, 100, ({ share }) => share)
+    expect(given.get('card.matrix')).toBeGreaterThanOrEqual(20)
+    expect(notRun).toContain('speed.resnet50-float16')
+    expect(rehearse(steps, 1, hanging).notRun).toEqual(steps.map(({ id }) => id))
+  })
+})
+
+describe('comparing with PyTorch', () => {
+  test('the error is of the largest value; NaN is no answer', () => {
+    expect(errorOf([1, 2, -3.5], [1, 2, -4])).toBe(0.125)
+    expect(errorOf([1, Number.NaN], [1, 2])).toBeNaN()
+    expect(() => errorOf([1], [1, 2])).toThrow(/expected 2 values, received 1/)
+  })
+
+  test('a wrong answer fails the check, and so does a control that is not refused', () => {
+    const row = { case: 'a', error: 1e-4, bound: 1e-3, controlError: 0.2 }
+    const of = (...rows: (typeof row)[]) => {
+      const tally = new Tally('operations')
+      for (const one of rows) tally.add(one)
+      return tally.checks().map(({ good }) => good)
+    }
+    expect(of(row)).toEqual([true, true])
+    expect(of(row, { ...row, error: 2e-3 })).toEqual([false, true])
+    expect(of(row, { ...row, error: Number.NaN })).toEqual([false, true])
+    expect(of(row, { ...row, controlError: 1e-3 })).toEqual([true, false])
+    expect(of(row, { ...row, controlError: Number.NaN })).toEqual([true, false])
+    expect(of()).toEqual([false, false])
+    const tally = new Tally('operations')
+    for (const one of [row, { ...row, case: 'b', error: 5e-4, controlError: 0.1 }]) tally.add(one)
+    expect(tally.checks()).toEqual([
+      {
+        name: 'operations',
+        good: true,
+        detail: '2 of 2 answers within their bounds; closest to it: b, 5.0e-4 of 1.0e-3',
+      },
+      {
+        name: 'operations: control, answers with one value changed',
+        good: true,
+        detail: '2 of 2 refused; the faintest: b, 1.0e-1, 1.0e-3 allowed',
+      },
+    ])
   })
 })
 
@@ -256,10 +356,35 @@ describe('results', () => {
     ])
   })
 
+  test('counts name what was not run, and how many wrong answers were refused', () => {
+    const row = { kind: 'accuracy', suite: 'operations', case: 'a', error: 0, bound: 0.1, good: true }
+    const rows = [row, { ...row, controlError: 2 }, { ...row, good: false, controlError: 0 }]
+    const notRun: Line = {
+      line: 'end',
+      step: 'compile.resnet50-1',
+      status: 'not run',
+      seconds: 0,
+      reason: 'budget: …',
+    }
+    const results = assemble([
+      ...lines,
+      ...rows.map((one) => found('accuracy.operations', one)),
+      ended('accuracy.operations'),
+      notRun,
+    ])
+    expect(countsOf(results)).toEqual([
+      'answers, operations: 2 of 3 within their bounds; of 2 wrong ones 1 refused',
+      'not run: budget: compile.resnet50-1 (--resume runs them)',
+    ])
+    expect(problemsOf(results)).toEqual(['operations, a: 0, at most 0.1'])
+  })
+
   test('a rehearsal is never a result, nor is one step of it among real ones', () => {
     const rehearsal: Line = { ...head, mode: 'dry' } as Line
     expect(refusal(assemble([rehearsal, ...lines.slice(1)]))).toMatch(/rehearsal/)
     expect(refusal(assemble([rehearsal, ...lines]))).toMatch(/rehearsal/)
+    expect(assemble([rehearsal, ...lines]).simulated).toMatch(/simulated CUDA device/)
+    expect(assemble(lines)).not.toHaveProperty('simulated')
   })
 
   test('nor is what names no card, has another format, or is damaged', () => {
@@ -301,6 +426,51 @@ describe('bench/gpu/run.mjs', () => {
     expect(call(['--resume', path.join(folder, 'nothing.jsonl'), '--out', out])).toMatchObject({ status: 2 })
   })
 
+  withBuild(
+    'a step that hangs, and what it has started, ends with its share: the rest still runs, the whole stays in its budget',
+    () => {
+      // A Python that hangs for one program, with a child that no kill of its group reaches, and answers for all others.
+      const python = path.join(folder, 'hanging-python')
+      writeFileSync(
+        python,
+        `#!/bin/sh
+case "$*" in
+*card.py*) echo '{"kind":"note","text":"begun"}'; setsid sleep 15 & sleep 600 ;;
+*) echo '{"kind":"note","text":"ran all the same"}' ;;
+esac
+`,
+        { mode: 0o755 },
+      )
+      const out = path.join(folder, 'hung')
+      const phase = 'card.describe,card.matrix,accuracy.reference,compile.resnet50-256'
+      const budget = 14
+      const begun = performance.now()
+      const { status, stdout } = call(
+        ['--dry-run', '--phase', phase, '--budget', String(budget), '--out', out],
+        {
+          RESNET_PYTHON: python,
+          RESNET_CUDA_PLUGIN: '',
+        },
+      )
+      expect((performance.now() - begun) / 1000).toBeLessThan(budget)
+      expect(status).toBe(1)
+      expect(stdout).toMatch(/not run: budget: accuracy.reference/)
+      const results = JSON.parse(readFileSync(path.join(out, 'results.json'), 'utf8'))
+      expect(
+        results.steps.map(({ step, status, reason }: Record<string, string>) => [step, status, reason]),
+      ).toEqual([
+        ['card.describe', 'timeout', expect.stringMatching(/^stopped after \d s, and did not end/)],
+        ['card.matrix', 'done', undefined],
+        ['accuracy.reference', 'not run', expect.stringMatching(/^budget: \d s left of 14, it needs 20$/)],
+        ['compile.resnet50-256', 'skipped', 'a rehearsal has no device'],
+      ])
+      expect(results.notes).toEqual(['begun', 'ran all the same'])
+      expect(problemsOf(results)).toHaveLength(1)
+      expect(readdirSync(out).sort()).toEqual(['log.txt', 'results.json', 'state.jsonl'])
+    },
+    60_000,
+  )
+
   withBuild('--resume leaves out what an earlier run completed; a step that fails loses no other', () => {
     const out = path.join(folder, 'resumed')
     const state = path.join(folder, 'earlier.jsonl')
@@ -340,8 +510,8 @@ describe('the report', () => {
     const lines: Line[] = [
       head,
       found('card.describe', { kind: 'card', name: 'NVIDIA Test' }),
-      found('card.probe', { kind: 'ceiling', name: 'L2 read 8 MB', value: 5000, unit: 'GB/s' }),
-      found('card.probe', { kind: 'ceiling', name: 'L2 read 16 MB', value: 4000, unit: 'GB/s' }),
+      found('card.probe', { kind: 'ceiling', name: 'L2 read 8 MiB', value: 5000, unit: 'GB/s' }),
+      found('card.probe', { kind: 'ceiling', name: 'L2 read 16 MiB', value: 4000, unit: 'GB/s' }),
       found('speed.x', {
         kind: 'speed',
         network: 'resnet18',
@@ -361,15 +531,24 @@ describe('the report', () => {
   })
 })
 
-const simulated = path.join(root, 'build', 'test', 'cuda', 'libresnet_cuda.so')
+const simulated =
+  process.env.RESNET_SIMULATED_PLUGIN ?? path.join(root, 'build', 'test', 'cuda', 'libresnet_cuda.so')
 const withPlugin = existsSync(simulated) ? describe : describe.skip
 withPlugin('steps that need no PyTorch, rehearsed on the simulated CUDA device', () => {
-  test.each(['layers', 'operations', 'cycles', 'out-of-memory', 'start', 'serving', 'one-network'])(
+  test.each([
+    ['layers'],
+    ['operations', '--role', 'committed'],
+    ['cycles'],
+    ['out-of-memory'],
+    ['start'],
+    ['serving'],
+    ['one-network'],
+  ])(
     '%s',
-    (step) => {
+    (step, ...args) => {
       const { status, stdout, stderr } = spawnSync(
         process.execPath,
-        [path.join(root, 'bench', 'gpu', `${step}.mjs`), '--mode', 'dry'],
+        [path.join(root, 'bench', 'gpu', `${step}.mjs`), '--mode', 'dry', ...args],
         { encoding: 'utf8', env: { ...process.env, RESNET_CUDA_PLUGIN: simulated } },
       )
       expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
@@ -382,4 +561,30 @@ withPlugin('steps that need no PyTorch, rehearsed on the simulated CUDA device',
     },
     240_000,
   )
+})
+
+const peer = process.env.RESNET_BENCH_PYTHON
+const withPeer = existsSync(simulated) && peer !== undefined ? describe : describe.skip
+withPeer('beside PyTorch ($RESNET_BENCH_PYTHON), on the simulated CUDA device', () => {
+  test('operations and networks agree in every dtype, and wrong answers are refused', () => {
+    const out = path.join(folder, 'beside')
+    const { status } = spawnSync(
+      path.join(root, 'scripts', 'gpu-check'),
+      ['--dry-run', '--phase', 'accuracy.networks,accuracy.operations', '--out', out],
+      { env: { ...process.env, OUT: '', RESNET_PYTHON: peer, RESNET_NODE: process.execPath } },
+    )
+    const results: GpuResults = JSON.parse(readFileSync(path.join(out, 'results.json'), 'utf8'))
+    expect({ status, problems: problemsOf(results) }).toEqual({ status: 0, problems: [] })
+    expect(results.steps.map(({ status }) => status)).toEqual(['done', 'done', 'done'])
+    for (const suite of ['operations', 'networks']) {
+      for (const dtype of ['float32', 'float16', 'bfloat16']) {
+        const name = `${suite} beside PyTorch, ${dtype}`
+        const names = [name, `${name}: control, answers with one value changed`]
+        expect(results.checks.filter((check) => names.includes(check.name) && check.good)).toHaveLength(2)
+      }
+    }
+    expect(results.accuracy.filter(({ controlError }) => controlError !== undefined).length).toBeGreaterThan(
+      200,
+    )
+  }, 600_000)
 })

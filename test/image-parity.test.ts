@@ -26,6 +26,8 @@ interface Case {
   channelMeans: number[]
   step: number
   levels: number[]
+  /** Of a colour JPEG for a grey network: the same of the file's own luma. */
+  luma?: number[]
 }
 
 const folder = path.join(__dirname, 'fixtures', 'images')
@@ -137,6 +139,13 @@ describe('the comparison can fail', () => {
   it.each(mistakes)('%s', async (_, expected, wrong) => {
     const measured = await compare(expected, { ...expected, ...wrong, source: 'test' })
     expect(within(measured, exact)).toBe(false)
+  })
+
+  it.each(['flower.jpg', 'china.jpg'])("a JPEG's own luma in place of convert('L'): %s", (image) => {
+    const { levels, luma = levels } = cases.find((it) => it.luma !== undefined && it.image === image) as Case
+    const differences = levels.map((level, i) => Math.abs(level - (luma[i] as number)))
+    const mean = differences.reduce((sum, value) => sum + value, 0) / levels.length
+    expect(within({ mean, max: Math.max(...differences), channelMean: 0 }, exact)).toBe(false)
   })
 
   it('a window moved by one pixel', async () => {

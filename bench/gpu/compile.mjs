@@ -27,5 +27,5 @@ for (let round = 0; round < amount.rounds; ++round) {
 report('speed', { network, dtype, batch, driver: 'resnet', memory: 'device', rounds: rounds.ours })
 report('speed', { network, dtype, batch, driver, memory: 'device', rounds: rounds.theirs })
 await program.close()
-ours.close()
+await ours.close()
 await peer.end()

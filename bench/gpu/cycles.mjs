@@ -34,7 +34,7 @@ async function memory() {
   }
   const from = Date.now()
   if (!dry) await sleep(250)
-  const device = seenBetween(scratch, from).at(-1)?.usedMb
+  const device = seenBetween(scratch, from).at(-1)?.usedMiB
   return { process: process.memoryUsage.rss() / 2 ** 20, device }
 }
 
@@ -48,11 +48,11 @@ const text = `${cycles - settled} cycles of load, run and dispose`
 report('figure', {
   name: `${text}: growth of the process`,
   value: after.process - before.process,
-  unit: 'MB',
+  unit: 'MiB',
   most: most.process,
 })
 if (before.device !== undefined && after.device !== undefined) {
   const value = after.device - before.device
-  report('figure', { name: `${text}: growth on the device`, value, unit: 'MB', most: most.device })
+  report('figure', { name: `${text}: growth on the device`, value, unit: 'MiB', most: most.device })
 }
 await checkNothingAlive('nothing is left alive behind disposed models')

@@ -45,7 +45,8 @@ export function childEnvironment({ mode, scratch }) {
     TORCHINDUCTOR_CACHE_DIR: path.join(scratch, 'inductor'),
     TRITON_CACHE_DIR: path.join(scratch, 'triton'),
   }
-  if (mode === 'dry') return environment
+  // On a rehearsal's networks PyTorch's threads would mostly wait for each other.
+  if (mode === 'dry') return { OMP_NUM_THREADS: '1', ...environment }
   const found = torchLibraries()
   if (found === '') return environment
   const before = process.env.LD_LIBRARY_PATH

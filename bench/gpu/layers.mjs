@@ -32,4 +32,4 @@ for (const batch of dry ? [1] : [256, 1]) {
   report('figure', { name: `${label}: the whole batch on the device`, value: whole, unit: 'ms' })
   await program.close()
 }
-ours.close()
+await ours.close()

@@ -19,7 +19,7 @@ async function ours(batch) {
   await program.prepare()
   await program.throughput(seconds)
   await program.close()
-  open.close()
+  await open.close()
 }
 
 async function oursInChild(batch) {
@@ -55,10 +55,10 @@ async function peakOf(run) {
   await sleep(dry ? 0 : 1000)
   const quiet = Date.now()
   await sleep(dry ? 0 : 300)
-  const before = seenBetween(scratch, quiet).at(-1)?.usedMb
+  const before = seenBetween(scratch, quiet).at(-1)?.usedMiB
   const begun = Date.now()
   await run()
-  const seen = seenBetween(scratch, begun).map(({ usedMb }) => usedMb)
+  const seen = seenBetween(scratch, begun).map(({ usedMiB }) => usedMiB)
   return seen.length === 0 || before === undefined ? undefined : Math.max(...seen) - before
 }
 
@@ -75,7 +75,7 @@ if (role === 'ours') {
       if (peak === undefined) continue
       ++measured
       const name = `${network} float16 batch ${batch}, peak device memory, ${driver}`
-      report('figure', { name, value: peak, unit: 'MB' })
+      report('figure', { name, value: peak, unit: 'MiB' })
     }
   }
   if (measured === 0 && !dry) unavailable('neither NVML nor nvidia-smi tells the memory in use')

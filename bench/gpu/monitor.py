@@ -12,7 +12,7 @@ FIELDS = ["memory.used", "power.draw", "clocks.sm", "clocks.mem", "temperature.g
 
 
 def write(out, used, power, sm, memory, temperature):
-    out.write(json.dumps({"at": time.time(), "usedMb": used, "powerW": power, "smMhz": sm, "memoryMhz": memory,
+    out.write(json.dumps({"at": time.time(), "usedMiB": used, "powerW": power, "smMhz": sm, "memoryMhz": memory,
                           "temperature": temperature}) + "\n")  # fmt: skip
     out.flush()
 

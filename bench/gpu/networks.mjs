@@ -1,20 +1,21 @@
-// Every named network on the GPU against PyTorch on the same GPU: logits of the same images through the package's API. The
-// reference is PyTorch in float32 without TF32; the bound is twice what PyTorch itself loses in the same dtype, at least a floor.
+// Networks on the GPU against PyTorch on the same GPU (networks.json): every named one of ImageNet, CIFAR's, dilated ones and images
+// of uneven size; logits of the same images through the package's API. The reference is PyTorch in float32 without TF32; the bound
+// is twice what PyTorch itself loses in the same dtype, at least a floor. Logits of PyTorch's with one weight changed must be refused.
 // Then committed answers of PyTorch's (test/fixtures/parity) at other sizes and strides, embeddings and features too.
 import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import path from 'node:path'
 import { inputImages, networkFixtures, parameterRange, rule, sampledError } from '../../scripts/formula.cjs'
 import { openModel } from './ours.mjs'
-import { classes, dry, mode, report, scratch, unavailable } from './step.mjs'
+import { dry, mode, report, scratch, unavailable } from './step.mjs'
 
 const require = createRequire(import.meta.url)
 const { Tensor } = require('../../dist/index.js')
-const { architectureNamed, familyNames } = require('../../dist/architecture/families.js')
+const { errorOf, Tally } = require('../../dist/bench/gpu/compare.js')
+const { architectureNamed } = require('../../dist/architecture/families.js')
 const { defineArchitecture } = require('../../dist/architecture/spec.js')
 const { createFromFormula } = require('../../dist/resnet.js')
 
-const size = dry ? 32 : 224
 const images = dry ? 2 : 8
 /** Below this, rounding of the last values alone. */
 const floors = { float32: rule.bound, float16: 2e-3, bfloat16: 1.6e-2 }
@@ -25,24 +26,39 @@ function referenceOf(name, dtype) {
   return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4)
 }
 
-function errorOf(values, reference) {
-  const largest = reference.reduce((most, value) => Math.max(most, Math.abs(value)), 0)
-  return reference.reduce((worst, value, i) => Math.max(worst, Math.abs(values[i] - value)), 0) / largest
-}
+const wanted = { full: () => true, quick: ({ quick }) => quick, dry: ({ drySize }) => drySize !== undefined }[
+  mode
+]
+const cases = require('./networks.json')
+  .cases.map((row, i) => ({ ...row, file: `${row.network}-${i}`, size: dry ? row.drySize : row.size }))
+  .filter(wanted)
+const dtypes = ['float16', 'bfloat16', 'float32']
+const tallies = Object.fromEntries(
+  dtypes.map((dtype) => [dtype, new Tally(`networks beside PyTorch, ${dtype}`)]),
+)
 
-const pixels = inputImages({ images, channels: 3, height: size, width: size })
-async function checkAgainstDevice(name, dtype) {
-  const reference = referenceOf(name, 'float32')
-  if (reference.length !== images * classes)
-    throw new Error(`${name}: the reference has ${reference.length} logits`)
-  const model = await openModel(name, dtype, { maxBatch: images, autotune: 'off' })
-  const { data } = await model.forward(Tensor.from(pixels, [images, 3, size, size]))
+async function checkAgainstDevice({ network, file, size: [height, width], outputStride }, dtype) {
+  const stride = outputStride === undefined ? '' : ` output stride ${outputStride}`
+  const label = `${network} ${height}x${width}${stride} ${dtype}, logits of ${images} images`
+  const reference = referenceOf(file, 'float32')
+  const model = await openModel(network, dtype, { maxBatch: images, autotune: 'off', outputStride })
+  const pixels = inputImages({ images, channels: 3, height, width })
+  const { data } = await model.forward(Tensor.from(pixels, [images, 3, height, width]))
   await model.dispose()
   const error = errorOf(data, reference)
-  const peerError = dtype === 'float32' ? undefined : errorOf(referenceOf(name, dtype), reference)
+  const peerError = dtype === 'float32' ? undefined : errorOf(referenceOf(file, dtype), reference)
   const bound = Math.max(floors[dtype], 2 * (peerError ?? 0))
-  const label = `${name} ${dtype}, logits of ${images} images`
-  report('accuracy', { suite: 'networks', case: label, error, bound, good: error <= bound, peerError })
+  const controlError = errorOf(data, referenceOf(file, 'wrong'))
+  tallies[dtype].add({ case: label, error, bound, controlError })
+  report('accuracy', {
+    suite: 'networks',
+    case: label,
+    error,
+    bound,
+    good: error <= bound,
+    peerError,
+    controlError,
+  })
 }
 
 function specOf({ architecture, block, depths, outputStride, inChannels, numClasses }) {
@@ -75,15 +91,11 @@ async function checkFixture(row, dtype) {
   }
 }
 
-const few = ['resnet18', 'resnet50']
-const named = mode === 'full' ? familyNames.filter((name) => existsSync(fileOf(name, 'float32'))) : few
-if (named.length === 0 || !existsSync(fileOf(named[0], 'float32'))) {
+if (!existsSync(fileOf(cases[0].file, 'float32'))) {
   unavailable('the step accuracy.reference has left no answers of PyTorch: run it too (--phase accuracy)')
 }
-for (const name of named) await checkAgainstDevice(name, 'float16')
-for (const name of mode === 'quick' ? ['resnet50'] : few) {
-  for (const dtype of ['bfloat16', 'float32']) await checkAgainstDevice(name, dtype)
-}
+for (const row of cases) for (const dtype of row.dtypes) await checkAgainstDevice(row, dtype)
+for (const tally of Object.values(tallies)) for (const check of tally.checks()) report('check', check)
 if (mode !== 'quick') {
   const rows = networkFixtures().rows.filter(({ name }) =>
     (dry

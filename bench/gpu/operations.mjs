@@ -1,131 +1,38 @@
-// Single operations on the GPU against torch.nn.functional (test/fixtures/parity/ops.json), each as a plan of its own.
+// Single operations on the GPU, each as a plan of its own, beside PyTorch on the same GPU in this run (torch_operations.py): the
+// same inputs, in float32 without TF32, float16 and bfloat16. Those of test/fixtures/parity/ops.json are compared with the answers
+// that are committed there too; with --role committed with nothing else, which needs no PyTorch.
+import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import path from 'node:path'
 import { formula, opFixtures, rule } from '../../scripts/formula.cjs'
-import { report } from './step.mjs'
+import { graphOf } from './operation-graphs.mjs'
+import { report, role, scratch, unavailable } from './step.mjs'
 
 const require = createRequire(import.meta.url)
+const { errorOf, Tally } = require('../../dist/bench/gpu/compare.js')
 const { lower } = require('../../dist/graph/lower.js')
 const { addon } = require('../../dist/native/call.js')
 const { cudaDevice, leaseDevice } = require('../../dist/native/devices.js')
+const own = require('./operations.json')
 
-/** float16 rounds inputs, weights and results; values are of a few units. */
-const bounds = { float32: 1e-4, float16: 1e-2 }
+/** Of committed answers to inputs that nothing has rounded: float16 rounds inputs, weights and results. */
+const committedBounds = { float32: 1e-4, float16: 1e-2 }
+/** Of answers to the same rounded inputs: the result's rounding, half a unit of the last place on either side. */
+const tolerances = { float32: 1e-4, float16: 2 ** -10, bfloat16: 2 ** -7 }
+/** Of norms and blocks several roundings meet: of folded weights, and of what lies between convolutions. */
+const roundings = { batchNorm: 2, basicBlock: 2, bottleneck: 2 }
 
-const pair = (value, fallback) => (Array.isArray(value) ? value : [value ?? fallback, value ?? fallback])
 const sizeOf = (shape) => shape.reduce((product, length) => product * length, 1)
-
-function conv({ name, input, shape: [k, , r, s], options = {}, ...rest }) {
-  return {
-    kind: 'conv',
-    name,
-    input,
-    k,
-    kernel: [r, s],
-    stride: pair(options.stride, 1),
-    padding: pair(options.padding, 0),
-    dilation: pair(options.dilation, 1),
-    groups: options.groups ?? 1,
-    activation: 'none',
-    ...rest,
-  }
-}
-
-function norm(prefix, has, eps = 1e-5) {
-  const name = (part) => (prefix === '' ? part : `${prefix}.${part}`)
-  return {
-    ...(has(name('weight')) ? { weight: name('weight') } : {}),
-    ...(has(name('bias')) ? { bias: name('bias') } : {}),
-    mean: name('running_mean'),
-    var: name('running_var'),
-    eps,
-  }
-}
-
-function pool(kind, { kernel, stride, padding, dilation, ceilMode = false, countIncludePad = true }) {
-  const window = { kernel: pair(kernel), stride: pair(stride ?? kernel), padding: pair(padding, 0), ceilMode }
-  const own = kind === 'avgPool' ? { dilation: [1, 1], countIncludePad } : { dilation: pair(dilation, 1) }
-  return [{ kind, name: 'y', input: 'x', ...window, ...own }]
-}
-
-/** torchvision's blocks: stride, groups and dilation are the 3x3's; the first one of a basic block, the middle one of a bottleneck. */
-function block(bottleneck, shapes, { stride = 1, groups = 1, dilation = 1 }) {
-  const has = (name) => shapes.has(name)
-  const strided = { stride, groups, dilation, padding: dilation }
-  const rows = bottleneck ? [{}, strided, {}] : [{ stride, padding: 1 }, { padding: 1 }]
-  const nodes = []
-  let shortcut = 'x'
-  if (has('downsample.0.weight')) {
-    const shape = shapes.get('downsample.0.weight')
-    const weight = 'downsample.0.weight'
-    nodes.push(
-      conv({
-        name: 'shortcut',
-        input: 'x',
-        shape,
-        options: { stride },
-        weight,
-        norm: norm('downsample.1', has),
-      }),
-    )
-    shortcut = 'shortcut'
-  }
-  let input = 'x'
-  for (const [i, options] of rows.entries()) {
-    const last = i === rows.length - 1
-    const weight = `conv${i + 1}.weight`
-    const name = last ? 'y' : `conv${i + 1}`
-    const rest = {
-      weight,
-      norm: norm(`bn${i + 1}`, has),
-      activation: 'relu',
-      ...(last ? { residual: shortcut } : {}),
-    }
-    nodes.push(conv({ name, input, shape: shapes.get(weight), options, ...rest }))
-    input = name
-  }
-  return nodes
-}
-
-function graphOf({ op, options, parameters }) {
-  const shapes = new Map(parameters.map(({ name, shape }) => [name, shape]))
-  const has = (name) => shapes.has(name)
-  const bias = has('bias') ? { bias: 'bias' } : {}
-  switch (op) {
-    case 'conv2d':
-      return [
-        conv({ name: 'y', input: 'x', shape: shapes.get('weight'), options, weight: 'weight', ...bias }),
-      ]
-    case 'linear':
-      return [
-        { kind: 'linear', name: 'y', input: 'x', k: shapes.get('weight')[0], weight: 'weight', ...bias },
-      ]
-    case 'maxPool2d':
-      return pool('maxPool', options)
-    case 'avgPool2d':
-      return pool('avgPool', options)
-    case 'globalAvgPool2d':
-      return [{ kind: 'globalAvgPool', name: 'y', input: 'x' }]
-    case 'batchNorm':
-      return [{ kind: 'affine', name: 'y', input: 'x', norm: norm('', has, options.eps), activation: 'none' }]
-    case 'relu':
-      return [{ kind: 'activation', name: 'y', input: 'x', activation: 'relu' }]
-    case 'add':
-      return [{ kind: 'add', name: 'y', input: 'x', other: 'y0', activation: 'none' }]
-    case 'softmax':
-      return [{ kind: 'softmax', name: 'y', input: 'x' }]
-    case 'topK':
-      return [{ kind: 'topK', name: 'y', input: 'x', k: options.k }]
-    default:
-      return block(op === 'bottleneck', shapes, options)
-  }
-}
-
 const dataOf = (row, { name, shape, lo, hi }) =>
   formula({ seed: rule.seed, name: `${row.name}:${name}`, count: sizeOf(shape), lo, hi })
 
+/** What is added to x, or to what a convolution makes of it. */
+const secondOf = ({ op, parameters, residual }) =>
+  op === 'add' ? parameters : residual === undefined ? [] : [{ name: 'residual', ...residual }]
+
 async function run(row, dtype, device) {
   const binding = addon()
-  const second = row.op === 'add' ? row.parameters : []
+  const second = secondOf(row)
   const inputOf = (name, [, c, h = 1, w = 1]) => ({
     name,
     shape: [h, w, c],
@@ -136,7 +43,7 @@ async function run(row, dtype, device) {
   const names = row.op === 'topK' ? ['y', 'y.indices'] : ['y']
   const outputs = names.map((name) => ({ name, layout: 'nchw' }))
   const { plan, outputShapes } = lower({ graph: graphOf(row), inputs, outputs, dtype })
-  const tensors = (second.length > 0 ? [] : row.parameters).map((parameter) => ({
+  const tensors = (row.op === 'add' ? [] : row.parameters).map((parameter) => ({
     name: parameter.name,
     shape: parameter.shape,
     dtype: 'float32',
@@ -144,19 +51,16 @@ async function run(row, dtype, device) {
   }))
   const weights = binding.weightsFromTensors({ tensors })
   const batch = row.x.shape[0]
-  const options = {
-    threads: 0,
-    float32Precision: 'high',
-    autotune: 'off',
-    graphs: true,
-    workspaceLimit: 2 ** 28,
-  }
   const program = await binding.compile({
     plan: JSON.stringify(plan),
     weights,
     maxBatch: batch,
     device,
-    ...options,
+    threads: 0,
+    float32Precision: 'high',
+    autotune: 'off',
+    graphs: true,
+    workspaceLimit: 2 ** 28,
   })
   const lane = await program.createLane()
   const results = outputShapes.map(([h, w, c], i) => {
@@ -166,34 +70,91 @@ async function run(row, dtype, device) {
   const given = [dataOf(row, { name: 'x', ...row.x }), ...second.map((parameter) => dataOf(row, parameter))]
   await lane.run({ batch, inputs: given.map((data) => [data]), outputs: results.map((data) => [data]) })
   await lane.dispose()
-  program.dispose()
-  weights.dispose()
+  await program.dispose()
+  await weights.dispose()
   return results
 }
 
-/** Of topK in float16 equal scores may trade places: the scores are compared, the indices in float32 alone. */
-function errorOf(row, dtype, [values, indices]) {
-  if (values.length !== row.expected.length) {
-    throw new Error(`expected ${row.expected.length} elements, got ${values.length}`)
-  }
-  if (indices && dtype === 'float32' && Array.from(indices).join() !== row.indices.join())
-    return Number.POSITIVE_INFINITY
-  return row.expected.reduce((worst, value, i) => Math.max(worst, Math.abs(values[i] - value)), 0) / row.max
+/** Whether a row's indices name its scores, largest first, the lower one of equals. */
+function indicesFit(scores, indices, input, k) {
+  const columns = (input.length * k) / scores.length
+  return indices.every((index, i) => {
+    if (index < 0 || index >= columns) return false
+    if (input[Math.floor(i / k) * columns + index] !== scores[i]) return false
+    return i % k === 0 || scores[i] < scores[i - 1] || (scores[i] === scores[i - 1] && index > indices[i - 1])
+  })
 }
+
+/** A value that JSON has, for what is no number. */
+const finite = (error) => (Number.isFinite(error) ? error : 1e300)
+
+/** Against the answer that is committed; of topK in float16 equal scores may trade places: the scores alone. */
+function compareCommitted(row, dtype, [values, indices]) {
+  // Scores of logits in the hundreds are as wrong as float16 is coarse: not the operation's doing.
+  const coarse = dtype === 'float16' && row.op === 'softmax' && row.x.hi > 10
+  const bound = coarse ? 0.2 : committedBounds[dtype]
+  const other = indices && dtype === 'float32' && Array.from(indices).join() !== row.indices.join()
+  const error = other ? Number.POSITIVE_INFINITY : errorOf(values, row.expected)
+  const label = `${row.name} ${dtype}, committed answer`
+  report('accuracy', { suite: 'operations', case: label, error: finite(error), bound, good: error <= bound })
+}
+
+/** Against PyTorch's answers of this run, the right one and the wrong one. */
+function compareWithPeer(row, dtype, [values, indices], { reference, wrong, peer, input }, tally) {
+  const bound = tolerances[dtype] * (dtype === 'float32' ? 1 : (roundings[row.op] ?? 1))
+  const fit = !indices || indicesFit(values, indices, input, row.options.k)
+  const error = fit ? errorOf(values, reference) : Number.POSITIVE_INFINITY
+  const controlError = errorOf(values, wrong)
+  const found = {
+    case: `${row.name} ${dtype}`,
+    error: finite(error),
+    bound,
+    controlError: finite(controlError),
+  }
+  tally.add(found)
+  const peerError = peer && errorOf(peer, reference)
+  report('accuracy', { suite: 'operations', ...found, good: error <= bound, peerError })
+}
+
+/** PyTorch's answers by operation and dtype; undefined where the step that asks for them left none. */
+function readAnswers() {
+  const file = (name) => path.join(scratch, 'reference', name)
+  if (!existsSync(file('operations.json'))) return undefined
+  const bytes = readFileSync(file('operations.bin'))
+  const all = new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength))
+  const entries = JSON.parse(readFileSync(file('operations.json'), 'utf8'))
+  return new Map(
+    entries.map(({ name, dtype, ...parts }) => [
+      `${name} ${dtype}`,
+      Object.fromEntries(
+        Object.entries(parts).map(([part, [begin, count]]) => [part, all.subarray(begin, begin + count)]),
+      ),
+    ]),
+  )
+}
+
+const committedOnly = role === 'committed'
+const answers = committedOnly ? undefined : readAnswers()
+if (!committedOnly && answers === undefined) {
+  unavailable('the step accuracy.reference has left no answers of PyTorch: run it too (--phase accuracy)')
+}
+const rows = [...opFixtures().rows, ...(committedOnly ? [] : own.rows)]
 
 const { plugin, info } = await cudaDevice(addon(), 'cuda')
 const lease = await leaseDevice(plugin, info.index, 0)
-for (const row of opFixtures().rows) {
-  for (const dtype of ['float32', 'float16']) {
-    // Scores of logits in the hundreds are as wrong as float16 is coarse: not the operation's doing.
-    const bound = dtype === 'float16' && row.op === 'softmax' && row.x.hi > 10 ? 0.2 : bounds[dtype]
-    const found = { suite: 'operations', case: `${row.name} ${dtype}`, bound }
+for (const dtype of Object.keys(committedOnly ? committedBounds : tolerances)) {
+  const tally = new Tally(`operations beside PyTorch, ${dtype}`)
+  for (const row of rows) {
     try {
-      const error = errorOf(row, dtype, await run(row, dtype, lease.device))
-      report('accuracy', { ...found, error: Number.isFinite(error) ? error : 1e300, good: error <= bound })
+      const results = await run(row, dtype, lease.device)
+      if (row.expected && committedBounds[dtype]) compareCommitted(row, dtype, results)
+      if (!committedOnly) compareWithPeer(row, dtype, results, answers.get(`${row.name} ${dtype}`), tally)
     } catch (cause) {
-      report('accuracy', { ...found, case: `${found.case}: ${cause.message}`, error: 1e300, good: false })
+      const found = { case: `${row.name} ${dtype}: ${cause.message}`, error: 1e300, bound: 0 }
+      tally.add({ ...found, controlError: Number.NaN })
+      report('accuracy', { suite: 'operations', ...found, good: false })
     }
   }
+  if (!committedOnly) for (const check of tally.checks()) report('check', check)
 }
 lease.release()

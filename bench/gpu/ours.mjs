@@ -29,15 +29,15 @@ export const precisionOf = (dtype) =>
   dtype === 'tf32' ? { dtype: 'float32', float32Precision: 'tf32' } : { dtype, float32Precision: 'high' }
 
 /** The network; in a rehearsal with a quarter of its channels, as torch_network.py has it then. */
-export function specOf(name) {
-  const spec = architectureNamed(name)
+export function specOf(name, changes = {}) {
+  const spec = architectureNamed(name, changes)
   if (!dry || spec.stem === 'cifar') return spec
-  return architectureNamed(name, { widths: spec.widths.map((width) => width / 4), stemWidth: 64 })
+  return architectureNamed(name, { ...changes, widths: spec.widths.map((width) => width / 4), stemWidth: 64 })
 }
 
 /** A model of the package, on CUDA, weights by formula. */
-export function openModel(name, dtype, options = {}) {
-  const spec = specOf(name)
+export function openModel(name, dtype, { outputStride, ...options } = {}) {
+  const spec = specOf(name, { outputStride })
   const ranges = (parameter, shape) => parameterRange(spec.block, parameter, shape)
   return createFromFormula(spec, rule.seed, ranges, {
     device: 'cuda',
@@ -93,9 +93,9 @@ export class DeviceNetwork {
     return new DeviceProgram(this, program, lane, batch)
   }
 
-  close() {
-    this.weights.dispose()
-    this.lease.release()
+  async close() {
+    await this.weights.dispose()
+    await this.lease.release()
   }
 }
 
@@ -161,7 +161,7 @@ class DeviceProgram {
 
   async close() {
     await this.lane.dispose()
-    this.program.dispose()
+    await this.program.dispose()
     for (const { images, logits } of this.buffers) {
       images.dispose()
       logits.dispose()

@@ -1,6 +1,6 @@
 // scripts/gpu-check once it has found Node and Python: runs the steps of lib/bench/gpu/steps.ts, each in a child of its own
-// with a time-out, and keeps what they report. Whatever a child prints on a line of its own as JSON with a `kind` is a
-// finding; all else goes to the log.
+// with its share of the budget, and keeps what they report. Whatever a child prints on a line of its own as JSON with a `kind`
+// is a finding; all else goes to the log.
 import { spawn } from 'node:child_process'
 import {
   appendFileSync,
@@ -21,19 +21,18 @@ import { binaryOf, childEnvironment, python } from './environment.mjs'
 import { seenBetween, startMonitor } from './monitor.mjs'
 
 const require = createRequire(import.meta.url)
-const { allowance, phases, selectSteps, stepsOf } = require('../../dist/bench/gpu/steps.js')
+const { Budget, budgets } = require('../../dist/bench/gpu/budget.js')
+const { phases, selectSteps, stepsOf } = require('../../dist/bench/gpu/steps.js')
 const { appendLine, completed, mendFile, readLines } = require('../../dist/bench/gpu/state.js')
 const { median } = require('../../dist/bench/statistics.js')
-const { assemble, problemsOf, summaryOf } = require('../../dist/bench/gpu/results.js')
+const { assemble, countsOf, problemsOf, summaryOf } = require('../../dist/bench/gpu/results.js')
 
 /** A step ends with it where the machine lacks what it needs; step.mjs. */
 const unavailableStatus = 69
 const here = path.dirname(fileURLToPath(import.meta.url))
 const root = path.join(here, '..', '..')
-/** Of a whole run, the machine's limit of ten minutes in mind; and of --quick. */
-const budgets = { full: 540, quick: 115, dry: 3600 }
-/** Kept for writing the results. */
-const reserveSeconds = 5
+/** Of a step's time, kept for ending it: what it has started may outlive it, and a call that hangs in a driver a kill. */
+const graceSeconds = 2
 
 const usage = `scripts/gpu-check [--quick | --dry-run] [--phase NAME,… | --from NAME] [--resume FILE] [--out FOLDER] [--budget SECONDS]
 
@@ -43,8 +42,8 @@ const usage = `scripts/gpu-check [--quick | --dry-run] [--phase NAME,… | --fro
   --from        this phase or step and all that follow
   --resume      go on from an earlier run's state.jsonl: what it completed is not run again. Without a file: the one in --out
   --out         where results are written; default $OUT, else .cache/gpu-check
-  --budget      seconds for all of it (default ${budgets.full}; --quick ${budgets.quick})
-  --list        names phases and steps, and ends`
+  --budget      seconds for all of it (default ${budgets.full}; --quick ${budgets.quick}); what does not fit is not run, and named
+  --list        names phases and steps with their shares of it, and ends`
 
 class Usage extends Error {}
 
@@ -93,8 +92,9 @@ if (options.help) {
 const { mode } = options
 const steps = stepsOf(mode)
 if (options.list) {
-  for (const { id, seconds, deviceOnly } of steps) {
-    console.log(`${id.padEnd(32)} ${deviceOnly ? 'needs a GPU' : `at most ${seconds} s`}`)
+  for (const { id, share, most, spare, deviceOnly } of steps) {
+    const claim = spare ? `when ${share} s are left over` : `${share} s kept`
+    console.log(`${id.padEnd(32)} ${deviceOnly ? 'needs a GPU' : `${claim}, at most ${most} s`}`)
   }
   process.exit(0)
 }
@@ -131,8 +131,9 @@ try {
 }
 
 const scratch = mkdtempSync(path.join(tmpdir(), 'gpu-check-'))
-const begun = performance.now()
-const left = () => options.budget - reserveSeconds - (performance.now() - begun) / 1000
+const budget = new Budget(chosen, options.budget)
+/** Seconds since scripts/gpu-check was started, of this run's budget. */
+const spent = () => Number(process.env.RESNET_GPU_CHECK_SPENT ?? 0) + performance.now() / 1000
 const { version } = require('../../package.json')
 appendLine(files.state, { line: 'run', date: new Date().toISOString(), mode, version })
 
@@ -180,6 +181,7 @@ function runStep(step, seconds) {
     })
     let last = ''
     let timedOut = false
+    let lost
     const killAll = () => {
       try {
         process.kill(-child.pid, 'SIGKILL')
@@ -188,11 +190,23 @@ function runStep(step, seconds) {
       }
     }
     stopCurrent = killAll
-    const timer = setTimeout(() => {
-      timedOut = true
-      killAll()
-    }, seconds * 1000)
     const lines = createInterface({ input: child.stdout })
+    const grace = Math.min(graceSeconds, seconds / 4)
+    const reason = `stopped after ${Math.round(seconds - grace)} s`
+    const timer = setTimeout(
+      () => {
+        timedOut = true
+        killAll()
+        lost = setTimeout(() => {
+          lines.close()
+          child.stdout.destroy()
+          child.stderr.destroy()
+          child.unref()
+          resolve({ status: 'timeout', reason: `${reason}, and did not end when it was killed` })
+        }, grace * 1000)
+      },
+      (seconds - grace) * 1000,
+    )
     lines.on('line', (text) => {
       const found = isFinding(text)
       if (found !== undefined) appendLine(files.state, { line: 'found', step: step.id, found })
@@ -209,9 +223,10 @@ function runStep(step, seconds) {
     })
     child.on('close', (code, signal) => {
       clearTimeout(timer)
+      clearTimeout(lost)
       // Nothing of the step may run into the next one's time.
       killAll()
-      if (timedOut) resolve({ status: 'timeout', reason: `stopped after ${Math.round(seconds)} s` })
+      if (timedOut) resolve({ status: 'timeout', reason })
       else if (code === 0) resolve({ status: 'done' })
       else if (code === unavailableStatus)
         resolve({ status: 'skipped', reason: last.trim().split('\n').at(-1) })
@@ -247,7 +262,7 @@ function conditionsBetween(from) {
     memoryMhz: span('memoryMhz'),
     powerW: span('powerW'),
     temperature: span('temperature'),
-    usedMb: span('usedMb'),
+    usedMiB: span('usedMiB'),
   }
 }
 
@@ -265,9 +280,14 @@ for (const step of chosen) {
     end(step, { status: 'skipped', reason: 'a rehearsal has no device' }, 0)
     continue
   }
-  const seconds = allowance(step, left())
+  const seconds = budget.allowance(step, spent())
   if (seconds === undefined) {
-    end(step, { status: 'skipped', reason: `no time left of ${options.budget} s` }, 0)
+    const left = Math.max(0, Math.round(budget.left(step, spent())))
+    end(
+      step,
+      { status: 'not run', reason: `budget: ${left} s left of ${options.budget}, it needs ${step.share}` },
+      0,
+    )
     continue
   }
   log(`\n== ${step.id}\n`)
@@ -290,10 +310,11 @@ const summary = summaryOf(results)
 const problems = problemsOf(results)
 // A rehearsal's times are of a simulation: they are not shown, lest they be quoted.
 if (!results.dryRun) console.log(`\n${summary.join('\n')}`)
-else console.log('\nA rehearsal over a simulated device: it shows that the steps run, and no speed.')
+else console.log(`\n${results.simulated}`)
+console.log(`\n${countsOf(results).join('\n')}`)
 if (problems.length > 0) console.log(`\nMissed or failed:\n  ${problems.join('\n  ')}`)
 console.log(
-  `\n${((performance.now() - begun) / 1000).toFixed(0)} s. Written to ${out}: ${Object.values(files)
+  `\n${spent().toFixed(0)} s of ${options.budget}. Written to ${out}: ${Object.values(files)
     .map((file) => path.basename(file))
     .join(', ')}`,
 )

@@ -11,7 +11,7 @@ const { mulberry32 } = require('../../dist/bench/statistics.js')
 const seconds = dry ? 2 : 30
 const callers = dry ? 6 : 96
 const size = dry ? 32 : 224
-const growthMb = 64
+const growthMiB = 64
 const bounds = { float16: 5e-3, bfloat16: 4e-2 }
 
 const random = mulberry32(11)
@@ -89,7 +89,7 @@ const run = (targets, duration) => {
 }
 
 const resident = () => process.memoryUsage.rss() / 2 ** 20
-const deviceMb = (targets) =>
+const deviceMiB = (targets) =>
   targets.reduce((sum, { model }) => {
     const { weightBytes, arenaBytes } = model.stats().memory
     return sum + weightBytes + arenaBytes
@@ -106,9 +106,9 @@ const before = resident()
 const begun = performance.now()
 const start = counts.images
 await run(targets, seconds / 3)
-const between = deviceMb(targets)
+const between = deviceMiB(targets)
 await run(targets, seconds / 3)
-const last = deviceMb(targets) - between
+const last = deviceMiB(targets) - between
 const rate = ((counts.images - start) * 1000) / (performance.now() - begun)
 const growth = resident() - before
 
@@ -116,8 +116,8 @@ report('figure', { name: 'soak: images of every kind of call', value: rate, unit
 report('figure', {
   name: 'soak: growth of the process after the first third',
   value: growth,
-  unit: 'MB',
-  most: growthMb,
+  unit: 'MiB',
+  most: growthMiB,
 })
 report('check', {
   name: 'soak: answers',
@@ -126,7 +126,7 @@ report('check', {
     firstWrong ||
     `${counts.calls} calls, ${counts.images} images, ${counts.aborted} aborted, the worst ${worst.toExponential(1)} off`,
 })
-report('figure', { name: "soak: growth of the programs' memory in the last third", value: last, unit: 'MB' })
+report('figure', { name: "soak: growth of the programs' memory in the last third", value: last, unit: 'MiB' })
 for (const { model, cases } of targets) {
   for (const { device } of cases) device.dispose()
   await model.dispose()

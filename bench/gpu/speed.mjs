@@ -128,5 +128,5 @@ for (const batch of batches) {
   if (host !== model) await host.dispose()
 }
 await model.dispose()
-ours.close()
+await ours.close()
 await peer.end()

@@ -11,7 +11,7 @@ import torch
 import torchvision
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "scripts"))
-from cifar_resnet import resnet20  # noqa: E402
+from cifar_resnet import CifarResNet  # noqa: E402
 import formula as formula_module  # noqa: E402
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -43,8 +43,12 @@ def set_precision(dtype):
     torch.backends.cudnn.allow_tf32 = allowed
 
 
+# Blocks a stage; 10 classes.
+CIFAR = {"resnet20": 3, "resnet32": 5, "resnet44": 7, "resnet56": 9, "resnet110": 18}
+
+
 def block_of(name):
-    return "basic" if name in ("resnet18", "resnet34", "resnet20") else "bottleneck"
+    return "basic" if name in ("resnet18", "resnet34", *CIFAR) else "bottleneck"
 
 
 class Narrow(torchvision.models.ResNet):
@@ -56,14 +60,17 @@ class Narrow(torchvision.models.ResNet):
         return layer
 
 
-def architecture(name, narrow):
+def architecture(name, narrow, output_stride=32):
+    if name in CIFAR:
+        return CifarResNet(CIFAR[name])
     whole = getattr(torchvision.models, name)
+    dilation = [False, output_stride <= 8, output_stride <= 16]
     if not narrow:
-        return whole(num_classes=1000)
+        return whole(num_classes=1000, replace_stride_with_dilation=dilation)
     found = whole()
     blocks = [found.layer1, found.layer2, found.layer3, found.layer4]
     model = Narrow(type(found.layer1[0]), [len(layer) for layer in blocks], groups=found.groups,
-                   width_per_group=found.base_width)  # fmt: skip
+                   width_per_group=found.base_width, replace_stride_with_dilation=dilation)  # fmt: skip
     model.fc = torch.nn.Linear(model.fc_inputs, 1000)
     return model
 
@@ -91,11 +98,11 @@ def check_formula(device):
         raise AssertionError("the formula on the device differs from scripts/formula.py")
 
 
-def build(name, device, dtype="float32", narrow=False):
-    """The network in eval mode, channels last, weights by formula."""
+def build(name, device, dtype="float32", narrow=False, output_stride=32):
+    """The network in eval mode, channels last, weights by formula; CIFAR's are never narrowed."""
     check_formula(device)
     with torch.device(device):  # initialised there, which is quicker, though all of it is overwritten
-        model = (resnet20(10, 1) if name == "resnet20" else architecture(name, narrow)).eval()
+        model = architecture(name, narrow, output_stride).eval()
     block = block_of(name)
     with torch.no_grad():
         for key, value in model.state_dict().items():

@@ -8,7 +8,13 @@ const warmUpMs = 1000
 /** Of a stream one image cannot be told from the next. */
 const noLatency = { p50: Number.NaN, p90: Number.NaN, p99: Number.NaN, p999: Number.NaN, max: Number.NaN }
 
-export function* repeated(images) {
+/** The same pictures again and again. Of none it would look for the first for ever. */
+export function repeated(images) {
+  if (images.length === 0) throw new Error('expected at least one picture, received none')
+  return endless(images)
+}
+
+function* endless(images) {
   for (;;) yield* images
 }
 

@@ -1,5 +1,6 @@
 // One stack of execution, switched to and from by hand: what a CUDA thread is in the emulator. The
-// sanitizers are told of each switch. For one OS thread at a time.
+// address sanitizer is told of each switch; what runs here is not compiled for the thread sanitizer
+// (cuda/simulated.cmake). For one OS thread at a time.
 #pragma once
 
 #include <sys/mman.h>
@@ -12,19 +13,12 @@
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/common_interface_defs.h>
 #endif
-#if defined(__SANITIZE_THREAD__)
-#include <sanitizer/tsan_interface.h>
-#endif
 
 namespace resnet::cuda::simt {
 
 class Fiber {
  public:
-  Fiber() {  // the stack that the caller runs on
-#if defined(__SANITIZE_THREAD__)
-    tsan_ = __tsan_get_current_fiber();
-#endif
-  }
+  Fiber() = default;  // the stack that the caller runs on
   explicit Fiber(void (*entry)()) : bytes_(kStackBytes) {
     stack_ = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE,
                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -37,16 +31,10 @@ class Fiber {
     context_.uc_stack.ss_size = bytes_;
     context_.uc_link = nullptr;
     makecontext(&context_, entry, 0);
-#if defined(__SANITIZE_THREAD__)
-    tsan_ = __tsan_create_fiber(0);
-#endif
   }
   ~Fiber() {
     if (stack_ == nullptr) return;
     munmap(stack_, bytes_);
-#if defined(__SANITIZE_THREAD__)
-    __tsan_destroy_fiber(tsan_);
-#endif
   }
   Fiber(const Fiber&) = delete;
   Fiber& operator=(const Fiber&) = delete;
@@ -57,9 +45,6 @@ class Fiber {
     previous_ = &from;
     __sanitizer_start_switch_fiber(&from.fakeStack_, stack_ ? stack_ : callerStack_,
                                    stack_ ? bytes_ : callerBytes_);
-#endif
-#if defined(__SANITIZE_THREAD__)
-    __tsan_switch_to_fiber(tsan_, 0);
 #endif
     swapcontext(&from.context_, &context_);
     from.arrived();
@@ -90,9 +75,6 @@ class Fiber {
   Fiber* previous_ = nullptr;  // the one that switched to this one last
   const void* callerStack_ = nullptr;
   size_t callerBytes_ = 0;
-#endif
-#if defined(__SANITIZE_THREAD__)
-  void* tsan_ = nullptr;
 #endif
 };
 

@@ -188,7 +188,7 @@ class Probe {
                                })),
             named(grid));
       }
-      report("L2 read " + std::to_string(size) + " MB", best.rate, "GB/s", best.how);
+      report("L2 read " + std::to_string(size) + " MiB", best.rate, "GB/s", best.how);
     }
   }
 

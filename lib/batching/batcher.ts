@@ -1,5 +1,6 @@
+import type { Shape } from '../outputs.js'
 import type { Call } from './call.js'
-import { insert, type Part, type Place, type Share } from './part.js'
+import { insert, type OutputPieces, type Part, type Place, type Share, type Slice } from './part.js'
 
 /** A part in line, some of whose images may be running or done. */
 export interface Waiting<Kind> {
@@ -18,8 +19,29 @@ export interface Waiting<Kind> {
   reject(error: unknown): void
 }
 
-export interface Taken<Kind> extends Share {
-  waiting: Waiting<Kind>
+/** What a batch has taken of a part. */
+export class Taken<Kind> implements Share {
+  private readonly slice: Slice
+
+  constructor(
+    readonly waiting: Waiting<Kind>,
+    readonly images: number,
+  ) {
+    this.slice = waiting.part.slice(waiting.taken, images)
+    waiting.taken += images
+  }
+
+  get pieces(): Slice['pieces'] {
+    return this.slice.pieces
+  }
+
+  outputs(shapes: readonly Shape[]): OutputPieces | Promise<OutputPieces> {
+    return this.slice.outputs(shapes)
+  }
+
+  fail(error: unknown): void {
+    this.waiting.reject(error)
+  }
 }
 
 /** The images of one kind that wait for a lane. */
@@ -56,12 +78,10 @@ export class Batcher<Kind> {
     for (let room = count; room > 0; ) {
       const waiting = this.line[0] as Waiting<Kind>
       const { part, taken } = waiting
-      const images = Math.min(room, part.images - taken)
-      const slice = part.slice(taken, images)
-      shares.push({ ...slice, images, waiting, fail: (error) => waiting.reject(error) })
-      waiting.taken += images
+      const share = new Taken(waiting, Math.min(room, part.images - taken))
+      shares.push(share)
       if (waiting.taken === part.images) this.line.shift()
-      room -= images
+      room -= share.images
     }
     this.images -= count
     return shares

@@ -2,8 +2,13 @@ import { Stop } from '../abort.js'
 import type { Waiting } from './batcher.js'
 import type { Part, Place } from './part.js'
 
+/** Takes the images of calls into its line. */
+interface Owner<Kind> {
+  submit(call: Call<Kind>, kind: Kind, part: Part): Promise<void>
+}
+
 /** One call of a model, from its admission until it settles. */
-export class Call<Kind> {
+export class Call<Kind> implements CallHandle<Kind> {
   /** Has had images in a batch, or has none to wait with: disposing of the model waits for it. */
   begun: boolean
   /** Admitted images that no batch has taken: what `maxQueue` bounds. */
@@ -12,10 +17,12 @@ export class Call<Kind> {
   readonly parts: Waiting<Kind>[] = []
   /** Aborts when the call is over for whatever reason: what works for it may stop. */
   readonly signal = new Stop()
+  readonly submit = (kind: Kind, part: Part) => this.owner.submit(this, kind, part)
 
   constructor(
     readonly place: Place,
     images: number,
+    private readonly owner: Owner<Kind>,
   ) {
     this.begun = images === 0
     this.waitingImages = images

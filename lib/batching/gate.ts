@@ -1,4 +1,4 @@
-import { onAbort, type Signal } from '../abort.js'
+import { offAbort, onAbort, type Signal } from '../abort.js'
 import { insert, type Place } from './part.js'
 
 interface Waiter {
@@ -14,6 +14,13 @@ export class Gate {
 
   constructor(private readonly limit: number) {}
 
+  /** Enters with `count` images if nobody waits and there is room for all of them. */
+  tryEnter(count: number): boolean {
+    if (this.line.length > 0 || !this.fits(count)) return false
+    this.inside += count
+    return true
+  }
+
   /**
    * Enters with `count` images once there is room for all of them: with some inside and some outside, two calls could
    * wait for each other. More than the limit enter when it is empty.
@@ -21,22 +28,20 @@ export class Gate {
    */
   async enter(count: number, place: Place, signal: Signal): Promise<void> {
     signal.throwIfAborted()
-    if (this.line.length === 0 && this.fits(count)) {
-      this.inside += count
-      return
-    }
+    if (this.tryEnter(count)) return
     await new Promise<void>((resolve, reject) => {
       const enter = () => {
-        stopListening()
+        offAbort(signal, abort)
         this.inside += count
         resolve()
       }
       const waiter: Waiter = { place, count, enter }
-      const stopListening = onAbort(signal, () => {
+      const abort = () => {
         this.line.splice(this.line.indexOf(waiter), 1)
         this.admit()
         reject(signal.reason)
-      })
+      }
+      onAbort(signal, abort)
       insert(this.line, waiter)
       this.admit()
     })

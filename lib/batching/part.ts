@@ -53,5 +53,6 @@ export function precedes(a: Place, b: Place): boolean {
 export function insert<T extends { place: Place }>(line: T[], entry: T): void {
   let position = line.length
   while (position > 0 && precedes(entry.place, (line[position - 1] as T).place)) --position
-  line.splice(position, 0, entry)
+  if (position === line.length) line.push(entry)
+  else line.splice(position, 0, entry)
 }

@@ -1,4 +1,4 @@
-import { onAbort, type Signal, Stop } from '../abort.js'
+import { offAbort, onAbort, type Signal, Stop } from '../abort.js'
 import { ResNetError } from '../errors.js'
 import { Batcher, type Taken, type Waiting } from './batcher.js'
 import { Call, type CallHandle } from './call.js'
@@ -29,10 +29,13 @@ export interface CallRequest {
 }
 
 interface Running<Kind> {
-  /** Calls that still want it. */
-  calls: Set<Call<Kind>>
+  /** Calls that still want it; few. */
+  calls: Call<Kind>[]
   stop: Stop
 }
+
+/** Empty lines that are kept for the next image of their kind. */
+const maxEmpty = 8
 
 /** The reason on the signal of a call that has settled. One object: a new one for every call would cost its stack. */
 const over = new Error('The call is over')
@@ -78,16 +81,20 @@ export class Scheduler<Kind extends { key: string }> {
   call<T>(request: CallRequest, body: (call: CallHandle<Kind>) => Promise<T>): Promise<T> {
     const { signal, images, priority, inOrder } = request
     if (this.closed) return Promise.reject(this.disposed())
-    if (signal?.aborted) return Promise.reject(signal.reason)
+    if (signal?.aborted) {
+      this.recorder.ended('aborted', 0)
+      return Promise.reject(signal.reason)
+    }
     if (this.waiting + images > this.options.maxQueue) {
       this.recorder.ended('refused', 0)
       return Promise.reject(this.full(request))
     }
     const begun = performance.now()
-    const call = new Call<Kind>({ priority, sequence: this.sequence++ }, images)
+    const call = new Call<Kind>({ priority, sequence: this.sequence++ }, images, this)
     this.calls.add(call)
     this.waiting += images
-    const stopListening = onAbort(signal, () => this.withdraw(call, signal?.reason))
+    const abort = () => this.withdraw(call, signal?.reason)
+    onAbort(signal, abort)
     const turn = inOrder ? this.turnstile.enter(priority) : undefined
     return new Promise<T>((resolve, reject) => {
       // What the body gives, or the reason of the withdrawal, whichever comes first.
@@ -96,7 +103,7 @@ export class Scheduler<Kind extends { key: string }> {
         settled = true
         this.calls.delete(call)
         this.recorder.ended(outcome, performance.now() - begun)
-        stopListening()
+        offAbort(signal, abort)
         this.withdraw(call, over)
         turn?.leave()
         this.reportIdle()
@@ -107,12 +114,7 @@ export class Scheduler<Kind extends { key: string }> {
         end(signal?.aborted && error === signal.reason ? 'aborted' : 'failed')
       }
       call.signal.listen(() => fail(call.signal.reason))
-      const handle: CallHandle<Kind> = {
-        place: call.place,
-        signal: call.signal,
-        submit: (kind, part) => this.submit(call, kind, part),
-      }
-      body(handle).then((given) => {
+      body(call).then((given) => {
         const succeed = () => {
           if (settled) return
           resolve(given)
@@ -132,9 +134,12 @@ export class Scheduler<Kind extends { key: string }> {
       this.onIdle.push(resolve)
       this.reportIdle()
     })
+    // Set for images that have left since, it would keep the process.
+    clearTimeout(this.timer)
   }
 
-  private submit(call: Call<Kind>, kind: Kind, part: Part): Promise<void> {
+  /** @internal What the call's own `submit` does. */
+  submit(call: Call<Kind>, kind: Kind, part: Part): Promise<void> {
     return new Promise((resolve, reject) => {
       call.signal.throwIfAborted()
       const batcher = this.batcherOf(kind)
@@ -168,7 +173,8 @@ export class Scheduler<Kind extends { key: string }> {
     if (call.signal.aborted) return
     this.waiting -= call.waitingImages
     call.waitingImages = 0
-    const parts = call.parts.splice(0)
+    const parts = [...call.parts]
+    call.parts.length = 0
     for (const waiting of parts) {
       waiting.batcher.remove(waiting)
       // Nobody waits for it but the call's body, which has things to give back.
@@ -177,7 +183,10 @@ export class Scheduler<Kind extends { key: string }> {
     call.signal.abort(reason)
     if (parts.length === 0) return
     for (const { calls, stop } of this.running) {
-      if (calls.delete(call) && calls.size === 0) stop.abort(reason)
+      const at = calls.indexOf(call)
+      if (at < 0) continue
+      calls.splice(at, 1)
+      if (calls.length === 0) stop.abort(reason)
     }
     this.forgetEmpty()
   }
@@ -235,17 +244,16 @@ export class Scheduler<Kind extends { key: string }> {
 
   private start(batcher: Batcher<Kind>): void {
     const shares = batcher.take(this.shareOf(batcher))
-    const running: Running<Kind> = {
-      calls: new Set(shares.map(({ waiting }) => waiting.call)),
-      stop: new Stop(),
-    }
+    const running: Running<Kind> = { calls: [], stop: new Stop() }
     this.running.add(running)
     let images = 0
     const now = performance.now()
     for (const { waiting, images: count } of shares) {
+      const { call } = waiting
       this.recorder.queued(now - waiting.since + (waiting.part.waitedMs ?? 0), count)
-      waiting.call.begun = true
-      waiting.call.waitingImages -= count
+      call.begun = true
+      call.waitingImages -= count
+      if (!running.calls.includes(call)) running.calls.push(call)
       images += count
     }
     this.waiting -= images
@@ -262,13 +270,14 @@ export class Scheduler<Kind extends { key: string }> {
         ended()
       },
       (error) => {
-        for (const { fail } of shares) fail(error)
+        for (const share of shares) share.fail(error)
         ended()
       },
     )
   }
 
   private forgetEmpty(): void {
+    if (this.batchers.size <= maxEmpty) return
     for (const [key, batcher] of this.batchers) if (batcher.images === 0) this.batchers.delete(key)
   }
 
@@ -297,7 +306,8 @@ function finish<Kind>(shares: readonly Taken<Kind>[]): void {
     waiting.done += images
     if (waiting.done < waiting.part.images) continue
     const { parts } = waiting.call
-    parts.splice(parts.indexOf(waiting), 1)
+    if (parts.at(-1) === waiting) parts.pop()
+    else parts.splice(parts.indexOf(waiting), 1)
     waiting.resolve()
   }
 }

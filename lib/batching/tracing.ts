@@ -1,4 +1,4 @@
-import { tracingChannel } from 'node:diagnostics_channel'
+import { type TracingChannel, tracingChannel } from 'node:diagnostics_channel'
 
 /** The context of the events on `tracing:resnet:call:*`: one call of a model. */
 export interface CallTrace {
@@ -18,6 +18,23 @@ export interface BatchTrace {
   height: number
   width: number
   device: string
+}
+
+/** Whether anybody listens: events for nobody would cost a promise and a few closures each. */
+export function isWatched({
+  start,
+  end,
+  asyncStart,
+  asyncEnd,
+  error,
+}: TracingChannel<string, object>): boolean {
+  return (
+    start.hasSubscribers ||
+    end.hasSubscribers ||
+    asyncStart.hasSubscribers ||
+    asyncEnd.hasSubscribers ||
+    error.hasSubscribers
+  )
 }
 
 export const callChannel = tracingChannel<string, CallTrace>('resnet:call')

@@ -1,57 +1,83 @@
-interface Visitor {
-  /** Set when it has come to the exit and others stand before it. */
-  go?: (() => void) | undefined
-}
-
-/** Calls of one priority, in the order in which they came. */
+/** Calls of one priority, in the order in which they came: a list, since who is in the middle may leave. */
 interface Line {
-  visitors: Set<Visitor>
+  priority: number
+  first: Visitor | undefined
+  last: Visitor | undefined
   /** Somebody is letting them out. */
   opening: boolean
+}
+
+/** Somebody in line. */
+export class Visitor {
+  before: Visitor | undefined
+  behind: Visitor | undefined
+  /** Set when it has come to the exit and others stand before it. */
+  go: (() => void) | undefined
+  private gone = false
+
+  constructor(
+    private readonly turnstile: Turnstile,
+    private readonly line: Line,
+  ) {}
+
+  /** Calls `go` when nobody is before it, at once if that is so now; whoever goes leaves. */
+  exit(go: () => void): void {
+    this.go = go
+    this.turnstile.open(this.line)
+  }
+
+  /** Goes, whenever it likes; idempotent. */
+  leave(): void {
+    if (this.gone) return
+    this.gone = true
+    const { line, before, behind } = this
+    if (before === undefined) line.first = behind
+    else before.behind = behind
+    if (behind === undefined) line.last = before
+    else behind.before = before
+    // Or one that is kept would keep all that came after it.
+    this.before = undefined
+    this.behind = undefined
+    this.turnstile.open(line)
+  }
 }
 
 /** Lets calls of equal priority out in the order in which they came in. */
 export class Turnstile {
   private readonly lines = new Map<number, Line>()
 
-  /**
-   * Takes a place in line. `exit` calls `go` when nobody is before it, at once if that is so now; whoever goes leaves.
-   * `leave` goes, whenever it likes, and is idempotent.
-   */
-  enter(priority: number): { exit(go: () => void): void; leave(): void } {
-    const visitor: Visitor = {}
-    const line = this.lines.get(priority) ?? { visitors: new Set(), opening: false }
-    this.lines.set(priority, line)
-    line.visitors.add(visitor)
-    return {
-      exit: (go) => {
-        visitor.go = go
-        open(line)
-      },
-      leave: () => {
-        line.visitors.delete(visitor)
-        if (line.visitors.size === 0 && this.lines.get(priority) === line) this.lines.delete(priority)
-        open(line)
-      },
-    }
+  /** Takes a place in line. */
+  enter(priority: number): Visitor {
+    const line = this.lineOf(priority)
+    const visitor = new Visitor(this, line)
+    visitor.before = line.last
+    if (line.last === undefined) line.first = visitor
+    else line.last.behind = visitor
+    line.last = visitor
+    return visitor
   }
-}
 
-/** Lets out who stands first and has come to the exit, and those behind it. In a loop: a thousand may be waiting. */
-function open(line: Line): void {
-  if (line.opening) return
-  line.opening = true
-  try {
-    for (let next = first(line); next?.go !== undefined; next = first(line)) {
-      const { go } = next
-      next.go = undefined
-      go()
+  /** Lets out who stands first and has come to the exit, and those behind it. In a loop: a thousand may be waiting. */
+  open(line: Line): void {
+    if (line.opening) return
+    line.opening = true
+    try {
+      for (let next = line.first; next?.go !== undefined; next = line.first) {
+        const { go } = next
+        next.go = undefined
+        go()
+      }
+    } finally {
+      line.opening = false
     }
-  } finally {
-    line.opening = false
+    if (line.first === undefined) this.lines.delete(line.priority)
   }
-}
 
-function first({ visitors }: Line): Visitor | undefined {
-  return visitors.values().next().value
+  private lineOf(priority: number): Line {
+    const known = this.lines.get(priority)
+    if (known !== undefined) return known
+    const made = { priority, first: undefined, last: undefined, opening: false }
+    this.lines.set(priority, made)
+    return made
+  }
 }

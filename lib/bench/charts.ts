@@ -177,7 +177,9 @@ function subjectOf(trials: readonly TrialResult[]): (trial: TrialResult) => stri
   }
 }
 
+/** 0: of a GPU. */
 export function threadsText(threads: number): string {
+  if (threads === 0) return 'on a GPU'
   return threads === 1 ? '1 thread' : `${threads} threads`
 }
 

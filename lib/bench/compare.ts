@@ -12,11 +12,22 @@ export const figures = {
   'CPU ms/image': { of: (round: Measured) => known(round.cpuMsPerImage), higherIsBetter: false },
   'load ms': { of: (round: Measured) => round.loadMs, higherIsBetter: false },
   'peak MB': { of: (round: Measured) => known(round.peakMb), higherIsBetter: false },
+  'device MB': { of: (round: Measured) => known(round.deviceMb), higherIsBetter: false },
+  'by driver MB': { of: (round: Measured) => known(round.deviceDriverMb), higherIsBetter: false },
 } as const
 export type Figure = keyof typeof figures
 
+/** Those of a GPU's memory: tables without a GPU leave them out. */
+const ofGpus: readonly Figure[] = ['device MB', 'by driver MB']
+
+/** What a table of these rounds shows. */
+export function figuresIn(rounds: readonly Measured[]): Figure[] {
+  const names = Object.keys(figures) as Figure[]
+  return names.filter((name) => !ofGpus.includes(name) || rounds.some(({ deviceMb }) => deviceMb != null))
+}
+
 /** What could not be read is NaN, which JSON has as null. */
-function known(value: number | null): number {
+function known(value: number | null | undefined): number {
   return value ?? Number.NaN
 }
 

@@ -6,6 +6,7 @@ import https from 'node:https'
 import path from 'node:path'
 import { buffer } from 'node:stream/consumers'
 import type { ModelStats } from '../stats.js'
+import { deviceMemory } from './device-memory.js'
 import { firstCall, measureSubject } from './measure.js'
 import type { Round, RoundCall } from './round.js'
 import { stageSums, stagesBetween } from './stages.js'
@@ -26,8 +27,8 @@ export async function httpRound({ trial, seconds, rate }: RoundCall, target: Htt
     const load = await firstCall(subject, openMs)
     const stages = () => client.watchStages()
     const measured = await measureSubject({ trial, subject, load, seconds, rate, stages })
-    const settings = settingsOf(await client.stats())
-    return { version: '', settings, measured }
+    const stats = await client.stats()
+    return { version: '', settings: settingsOf(stats), measured: { ...measured, ...deviceMemory(stats) } }
   } finally {
     client.close()
     await server?.stop()
@@ -126,6 +127,12 @@ function settingsOf(stats: ModelStats | undefined): Record<string, unknown> {
 
 const patienceMs = 30_000
 
+/** One line of what a program wrote before it ended: that with the error, of those that Node.js writes around it. */
+function lastWords(errors: string): string {
+  const lines = errors.split('\n').filter((line) => line.trim() !== '' && !/^Node\.js v[\d.]+$/.test(line))
+  return lines.find((line) => /^(Uncaught )?[\w.]*Error\b/.test(line)) ?? lines.at(-1) ?? 'it wrote nothing'
+}
+
 /** A program in Node.js that listens on $PORT, says so, and ends by itself when asked to by SIGTERM. */
 class Server {
   private constructor(
@@ -148,7 +155,7 @@ class Server {
     const over = new Promise<string>((resolve) => {
       child.once('error', (error) => resolve(error.message))
       child.once('close', (code, signal) =>
-        resolve(code === 0 ? '' : `ended by ${signal ?? `code ${code}`}: ${errors}`),
+        resolve(code === 0 ? '' : `ended by ${signal ?? `code ${code}`}: ${lastWords(errors)}`),
       )
     })
     const address = await new Promise<string>((resolve, reject) => {
@@ -157,7 +164,7 @@ class Server {
         const found = /\bhttps?:\/\/[^\s'"]+/.exec(written)
         if (found) resolve(found[0])
       })
-      over.then((why) => reject(new Error(`${program}: ${why || 'it ended'} before it printed its address`)))
+      over.then((why) => reject(new Error(`${program}: before it printed its address, it ${why || 'ended'}`)))
       setTimeout(
         () =>
           reject(

@@ -16,6 +16,8 @@ export interface Opened {
   prepare?(): Promise<void>
   /** Begins to add up where the time of images goes; the returned function ends it. */
   stages?: WatchStages
+  /** In use on a GPU now. */
+  deviceMemory?(): Pick<Measured, 'deviceMb' | 'deviceDriverMb'>
   close(): Promise<void>
 }
 
@@ -39,7 +41,8 @@ export async function measure(session: Session): Promise<Measured> {
   const load = await firstCall(subject, openMs)
   session.check?.(await call())
   await opened.prepare?.()
-  return measureSubject({ trial, subject, load, seconds, rate, stages: opened.stages })
+  const measured = await measureSubject({ trial, subject, load, seconds, rate, stages: opened.stages })
+  return { ...measured, ...opened.deviceMemory?.() }
 }
 
 /** The input of every driver in this trial: the same numbers, as tensors [images, channels, height, width]. */

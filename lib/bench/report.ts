@@ -2,7 +2,7 @@ import { createRequire } from 'node:module'
 import path from 'node:path'
 import { ResNetError } from '../errors.js'
 import { type Chart, chartsOf, legendLine, threadsText } from './charts.js'
-import { type Figure, figures } from './compare.js'
+import { figures, figuresIn } from './compare.js'
 import { median } from './statistics.js'
 import type { Machine, Results, TrialResult } from './types.js'
 
@@ -144,7 +144,7 @@ export function figure(echarts: ECharts, { title, caption, option, legend, rows 
 
 /** A group of rows for every trial, a row for every driver. */
 function trialTable(trials: readonly TrialResult[]): string {
-  const names = Object.keys(figures) as Figure[]
+  const names = figuresIn(trials.flatMap(({ drivers }) => drivers.flatMap(({ rounds }) => rounds)))
   const bounds = trials.some(({ boundPerSecond }) => boundPerSecond !== undefined)
   const titles = ['', ...names, ...(bounds ? ['of the bound'] : [])]
   const head = titles.map((title) => `<th class="number">${title}</th>`).join('')
@@ -183,11 +183,17 @@ function cell(values: readonly number[]): string {
 function limitTable({ limits = [] }: Results): string {
   if (limits.length === 0) return ''
   const rows = limits.map(
-    ({ name, value, unit, threads }) =>
-      `<tr><td>${escaped(name)}</td><td class="number">${threads}</td><td class="number">${number(value)}</td>` +
-      `<td>${escaped(unit)}</td></tr>`,
+    ({ name, value, unit, threads, gpu }) =>
+      `<tr><td>${escaped(name)}</td><td>${escaped(gpu === undefined ? threadsText(threads) : `${gpu.device}, ${gpu.name}`)}</td>` +
+      `<td class="number">${number(value)}</td><td>${escaped(unit)}</td></tr>`,
   )
-  return `<h2>Limits of this machine</h2><table><tr><th>what</th><th>threads</th><th>rate</th><th></th></tr>${rows.join('')}</table>`
+  const sources = new Set(
+    limits.flatMap(({ gpu }) => (gpu === undefined ? [] : `${gpu.name}: ${gpu.source}.`)),
+  )
+  return (
+    `<h2>Limits of this machine</h2><table><tr><th>what</th><th>of</th><th>rate</th><th></th></tr>${rows.join('')}</table>` +
+    [...sources].map((source) => `<p>${escaped(source)}</p>`).join('')
+  )
 }
 
 function layerTables({ layers = [] }: Results): string {

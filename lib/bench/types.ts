@@ -67,6 +67,12 @@ export interface Measured {
   /** Largest resident size up to the first result, and in all. */
   loadPeakMb: number
   peakMb: number
+  /**
+   * Of a model on a GPU, when the round was over: what the models of its process have there, and the driver's own count of
+   * all that the process has there, NaN where it does not say.
+   */
+  deviceMb?: number
+  deviceDriverMb?: number
   /** Open loop: calls a second that were meant to arrive, and calls that were refused. */
   offeredPerSecond?: number
   refused?: number
@@ -110,7 +116,10 @@ export interface DriverResult {
 export interface TrialResult extends Trial {
   name: string
   drivers: DriverResult[]
-  /** Images a second that the ceilings of this machine allow: every step at its own bound. With `--limits`. */
+  /**
+   * Images a second that the ceilings of this machine allow: every step at its own bound; on a GPU without those that read
+   * images and write results. With `--limits`.
+   */
   boundPerSecond?: number
 }
 
@@ -157,23 +166,37 @@ export interface Results {
   otherPeers?: Record<string, string>
 }
 
-/** A ceiling of this machine, measured. */
+/** A ceiling of this machine: of the CPU measured, of a GPU as it tells it. */
 export interface Limit {
   name: string
+  /** NaN, in JSON null: the GPU does not tell. */
   value: number
   unit: string
+  /** 0: of a GPU. */
   threads: number
+  gpu?: LimitSource
+}
+/** Whose ceiling it is, and where the figure comes from. */
+export interface LimitSource {
+  /** 'cuda:0' */
+  device: string
+  /** 'NVIDIA H200' */
+  name: string
+  /** 'theoretical: …' from the card's clocks, or 'measured: …' from a results file. */
+  source: string
 }
 
 export interface LayerTable {
   network: string
   batch: number
+  /** 0: on a GPU. */
   threads: number
   rows: Layer[]
 }
 export interface Layer {
   step: string
   implementation: string
+  /** 0: not measured. Then rates are NaN, in JSON null. */
   milliseconds: number
   gflops: number
   gigabytesPerSecond: number

@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander'
 import { peerNames } from '../bench/peers.js'
-import { among, atLeastOne, device, numbers, positive, words } from './arguments.js'
+import { among, atLeastOne, device, numbersBetween, positive, wholeNumbers, words } from './arguments.js'
 import { type BenchOptions, bench, benchCompare, benchReport } from './bench.js'
 import type { ExitCode } from './exit.js'
 
@@ -19,7 +19,10 @@ export function addBench(program: Command, finish: (work: Promise<ExitCode>) => 
   command
     .option('--rounds <number>', 'fresh processes a trial and driver', atLeastOne, 5)
     .option('--seconds <number>', 'measured in each, after warming up', positive, 3)
-    .option('--limits', "measure the machine's own ceilings first; every figure as a share of its bound")
+    .option(
+      '--limits',
+      "measure the machine's own ceilings first (a GPU tells its own); every figure as a share of its bound",
+    )
     .option('--layers', 'time every step of the network, with --limits as a share of its bound')
     .option('-o, --output <file>', 'write everything as JSON')
     .option('--report <file>', 'draw it as one HTML file (needs: npm install echarts)')
@@ -34,6 +37,7 @@ Examples:
   $ resnet bench
   $ resnet bench --network resnet18,resnet50 --batch 1,8,32 --load 0.3,0.5,0.7,0.9 --output a.json --report a.html
   $ resnet bench --limits --layers --batch 1
+  $ resnet bench --device cuda --limits --layers --batch 64
   $ resnet bench --model r50.safetensors --images photos/ --load 0.5
   $ resnet bench --network resnet50 --peer installed --python venv/bin/python
   $ resnet bench --model r50.safetensors --onnx r50.onnx --peer onnxruntime-node
@@ -54,16 +58,16 @@ function addWhat(command: Command): void {
     .option('-m, --model <file or folder>', 'a checkpoint instead')
     .option('--size <pixels>', 'height and width of the images', atLeastOne, 224)
     .addOption(
-      new Option('-b, --batch <list>', 'images a call').argParser(numbers(1, true)).default([1, 8], '1,8'),
+      new Option('-b, --batch <list>', 'images a call').argParser(wholeNumbers(1)).default([1, 8], '1,8'),
     )
     .addOption(
       new Option('-t, --threads <list>', '0: all that this process may use')
-        .argParser(numbers(0, true))
+        .argParser(wholeNumbers(0))
         .default([0], '0'),
     )
     .addOption(
       new Option('--lanes <list>', 'batches at once, each with a caller of its own')
-        .argParser(numbers(1, true))
+        .argParser(wholeNumbers(1))
         .default([1], '1'),
     )
     .addOption(
@@ -79,12 +83,12 @@ function addWhat(command: Command): void {
     )
     .addOption(
       new Option('--load <list>', 'also single images arriving at random, at these shares of the capacity')
-        .argParser(numbers(0.01, false))
+        .argParser(numbersBetween(0.01, 10))
         .default([], 'none'),
     )
     .addOption(
       new Option('--rate <list>', 'the same at so many images a second')
-        .argParser(numbers(0.01, false))
+        .argParser(numbersBetween(0.01, 1_000_000))
         .default([], 'none'),
     )
     .option('--images <files...>', 'also from encoded images to labels; files, folders or patterns')
@@ -107,7 +111,7 @@ function addServer(command: Command): void {
     .option('--server <file>', 'a Node.js program that listens on $PORT and prints its address')
     .addOption(
       new Option('--connections <list>', 'requests under way at once')
-        .argParser(numbers(1, true))
+        .argParser(wholeNumbers(1))
         .default([8], '8'),
     )
 }

@@ -1,5 +1,5 @@
 import { threadsText } from '../bench/charts.js'
-import { type Figure, figures } from '../bench/compare.js'
+import { type Figure, figures, figuresIn } from '../bench/compare.js'
 import { median } from '../bench/statistics.js'
 import type { DriverResult, LayerTable, Limit, TrialResult } from '../bench/types.js'
 
@@ -13,6 +13,8 @@ const columns: readonly { head: string; figure: Figure; digits: number }[] = [
   { head: 'CPU ms/image', figure: 'CPU ms/image', digits: 2 },
   { head: 'load ms', figure: 'load ms', digits: 0 },
   { head: 'peak MB', figure: 'peak MB', digits: 0 },
+  { head: 'device MB', figure: 'device MB', digits: 1 },
+  { head: 'by driver MB', figure: 'by driver MB', digits: 1 },
 ]
 const driverWidth = 18
 const rateWidth = 30
@@ -20,18 +22,25 @@ const rateWidth = 30
 /** A trial with a line for every driver: medians of the rounds, of the rate also the lowest and highest. */
 export function tableOf(trial: TrialResult): string {
   const { name, drivers, boundPerSecond } = trial
+  const shown = figuresIn(drivers.flatMap(({ rounds }) => rounds))
+  const table: Table = { columns: columns.filter(({ figure }) => shown.includes(figure)), boundPerSecond }
   const head =
     `  ${'driver'.padEnd(driverWidth)}${'images/s (lowest to highest)'.padEnd(rateWidth)}` +
-    columns.map((column) => column.head.padStart(widthOf(column.head))).join('') +
+    table.columns.map((column) => column.head.padStart(widthOf(column.head))).join('') +
     (boundPerSecond === undefined ? '' : '  of the bound')
-  return `\n${name}\n${head}\n${drivers.map((row) => lineOf(row, boundPerSecond)).join('')}${stagesOf(trial)}`
+  return `\n${name}\n${head}\n${drivers.map((row) => lineOf(row, table)).join('')}${stagesOf(trial)}`
+}
+
+interface Table {
+  columns: typeof columns
+  boundPerSecond: number | undefined
 }
 
 function widthOf(head: string): number {
   return Math.max(9, head.length + 2)
 }
 
-function lineOf({ driver, rounds, error }: DriverResult, bound: number | undefined): string {
+function lineOf({ driver, rounds, error }: DriverResult, { columns, boundPerSecond }: Table): string {
   const start = `  ${driver.padEnd(driverWidth)}`
   if (error !== undefined) return `${start}did not run: ${error.split('\n').at(-1)}\n`
   const rates = rounds.map(({ imagesPerSecond }) => imagesPerSecond)
@@ -40,7 +49,8 @@ function lineOf({ driver, rounds, error }: DriverResult, bound: number | undefin
     const value = median(rounds.map(figures[figure].of))
     return (Number.isFinite(value) ? value.toFixed(digits) : '-').padStart(widthOf(head))
   })
-  const share = bound === undefined ? '' : `${Math.round((median(rates) / bound) * 100)} %`.padStart(14)
+  const share =
+    boundPerSecond === undefined ? '' : `${Math.round((median(rates) / boundPerSecond) * 100)} %`.padStart(14)
   return `${start}${rate.padEnd(rateWidth)}${cells.join('')}${share}${notesOf(rounds)}\n`
 }
 
@@ -70,19 +80,29 @@ function stagesOf({ drivers, load, images }: TrialResult): string {
     .join('')
 }
 
+/** Of this machine's processor, and of each GPU with where its figures come from. */
 export function limitsText(limits: readonly Limit[]): string {
-  const rows = limits.map(
-    ({ name, value, unit, threads }) =>
-      `  ${name.padEnd(34)} ${value.toFixed(1).padStart(9)} ${unit}, ${threadsText(threads)}\n`,
-  )
-  return `Limits of this machine\n${rows.join('')}`
+  const owners = new Map<string, Limit[]>()
+  for (const limit of limits) {
+    const { gpu } = limit
+    const owner = gpu === undefined ? 'this machine' : `${gpu.device}, ${gpu.name}; ${gpu.source}`
+    owners.set(owner, [...(owners.get(owner) ?? []), limit])
+  }
+  return [...owners].map(([owner, rows]) => `Limits of ${owner}\n${rows.map(limitText).join('')}`).join('')
+}
+
+function limitText({ name, value, unit, threads, gpu }: Limit): string {
+  // JSON has null for what is not known.
+  const rate = Number.isFinite(value) ? value.toFixed(1) : '-'
+  const figure = `  ${name.padEnd(34)} ${rate.padStart(9)} ${unit}`
+  return gpu === undefined ? `${figure}, ${threadsText(threads)}\n` : `${figure}\n`
 }
 
 export function layersText(name: string, { rows }: LayerTable): string {
   const lines = rows.map(
     ({ step, implementation, milliseconds, gflops, bound }) =>
-      `  ${step.padEnd(28)} ${implementation.padEnd(18)} ${milliseconds.toFixed(3).padStart(9)} ms ` +
-      `${gflops.toFixed(1).padStart(8)} GFLOP/s${bound === undefined ? '' : `  ${Math.round(bound * 100)} % of the bound`}\n`,
+      `  ${step.padEnd(28)} ${implementation.padEnd(18)} ${(milliseconds > 0 ? milliseconds.toFixed(3) : '-').padStart(9)} ms ` +
+      `${(Number.isFinite(gflops) ? gflops.toFixed(1) : '-').padStart(8)} GFLOP/s${bound === undefined ? '' : `  ${Math.round(bound * 100)} % of the bound`}\n`,
   )
   return `\nSteps of ${name}\n${lines.join('')}`
 }

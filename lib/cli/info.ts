@@ -63,7 +63,7 @@ async function list({
   path,
 }: Located): Promise<{ tensors: TensorEntry[]; metadata: Record<string, string> }> {
   const { checkpoint, tensors, metadata } = await native(undefined, () => addon().openCheckpoint({ path }))
-  checkpoint.dispose()
+  await checkpoint.dispose()
   return { tensors, metadata }
 }
 

@@ -1,16 +1,20 @@
+import { availableParallelism } from 'node:os'
 import sharp, { type Metadata, type Sharp, type SharpOptions } from 'sharp'
-import type { Control, ImageCall, Picture, PictureCall } from '../../binding.js'
-import type { Signal } from '../abort.js'
+import type { ImageCall, JpegCall, Picture, PictureCall, PixelsCall } from '../../binding.js'
+import { type Signal, Stop } from '../abort.js'
+import { Gate } from '../batching/gate.js'
 import { invalidArgument, ResNetError } from '../errors.js'
 import { addon, native } from '../native/call.js'
 import { type Extent, type Geometry, planGeometry } from './geometry.js'
-import { type JpegHeader, jpegLibrary, readJpegHeader } from './jpeg.js'
+import { isWhole, type JpegHeader, jpegLibrary, readJpegHeader } from './jpeg.js'
+import { type ImageMemory, newImageArray } from './memory.js'
 import {
   defaultImageLimits,
   describeImage,
   type ImageLimits,
   type ImageSource,
   readSource,
+  sourceAtHand,
 } from './source.js'
 import type {
   ImageData,
@@ -33,6 +37,8 @@ export interface DecodeOptions extends PreprocessOptions {
   form?: ImageForm
   /** Whose images are bounded together, and how many are prepared at once; default: all without, as the addon says. */
   line?: ImageLine | undefined
+  /** Where memory for what is made comes from; default: fresh. */
+  memory?: ImageMemory | undefined
 }
 
 /** A line of images before the addon's threads; lines have numbers from 1 on. */
@@ -47,10 +53,11 @@ interface Job {
   autoOrient: boolean
   jpegScaling: boolean
   form: ImageForm
-  line?: ImageLine
-  name: string
-  index?: number
-  signal?: Signal
+  line: ImageLine | undefined
+  memory: ImageMemory | undefined
+  input: ImageInput
+  index: number | undefined
+  signal: Signal | undefined
 }
 
 /** 8-bit pixels as a decoder gives them: rows from the top, interleaved; 1 channel is grey, 3 RGB, 4 CMYK. */
@@ -88,19 +95,19 @@ export async function preprocess(
   preset: Preprocessing,
   options: DecodeOptions = {},
 ): Promise<PreprocessedImage<ImageData>> {
-  const { signal, index, autoOrient = false, jpegScaling = false, form = 'float32', line } = options
+  const { signal, index, autoOrient = false, jpegScaling = false, form = 'float32', line, memory } = options
   signal?.throwIfAborted()
   checkChannels(preset, options)
-  const limits = { ...defaultImageLimits, ...options.limits }
-  const source = await readSource(input, { limits, signal, index })
+  const limits =
+    options.limits === undefined ? defaultImageLimits : { ...defaultImageLimits, ...options.limits }
+  const source = sourceAtHand(input, { index }) ?? (await readSource(input, { limits, signal, index }))
   signal?.throwIfAborted()
-  const name = describeImage(input)
-  const job: Job = { preset, limits, autoOrient, jpegScaling, form, line, name, index, signal }
-  if (source.kind === 'encoded') {
-    const prepared = await prepareJpeg(source.bytes, input, job)
-    if (prepared !== undefined) return prepared
-  }
-  return preparePixels(await decode(source, job), job)
+  const job: Job = { preset, limits, autoOrient, jpegScaling, form, line, memory, input, index, signal }
+  if (source.kind !== 'encoded') return preparePixels(await decode(source, job), job)
+  // A copy: the caller may transfer or change its bytes meanwhile.
+  const bytes = source.bytes === input ? new Uint8Array(source.bytes) : source.bytes
+  const call = jpegCall(bytes, job)
+  return (call && (await prepareJpeg(call, job))) ?? prepareOther(bytes, job)
 }
 
 function checkChannels({ mean, std }: Preprocessing, { channels = mean.length, index }: DecodeOptions): void {
@@ -126,8 +133,8 @@ function planWithin(size: Extent, job: Job): Geometry {
   return geometry
 }
 
-/** What the addon needs to know. */
-function imageCall({ width, height }: Extent, geometry: Geometry, job: Job): PictureCall<ImageCall> {
+/** What the addon needs to know of any image. (V8 takes kilobytes to spread an object of so many fields into another.) */
+function imageCall({ width, height }: Extent, geometry: Geometry, job: Job): Begun<ImageCall> {
   const { interpolation, mean, std } = job.preset
   const { resized, cropped, x, y } = geometry
   return {
@@ -142,59 +149,77 @@ function imageCall({ width, height }: Extent, geometry: Geometry, job: Job): Pic
     outputHeight: cropped.height,
     mean,
     std,
-    ...job.line,
+    line: job.line?.line,
+    threads: job.line?.threads,
+    output: undefined,
+    control: undefined,
   }
 }
+
+/** A call whose output is not there yet, or will be a picture. */
+type Begun<Call extends ImageCall> = PictureCall<Call> & { output: ImageCall['output'] | undefined }
 
 /** Both ways in which the addon works on an image. */
 interface Ways<Call> {
   /** Fills the output. */
-  prepare(call: Call & Pick<ImageCall, 'output' | 'control'>): Promise<void>
+  prepare(call: Call & Pick<ImageCall, 'output'>): Promise<void>
   /** Keeps what was decoded. */
-  decode(call: Call & { control?: Control }): Promise<Picture>
+  decode(call: Call): Promise<Picture>
 }
 
-async function prepared<Call extends PictureCall<ImageCall>>(
+async function prepared<Call extends Begun<ImageCall>>(
   call: Call,
-  { signal, form }: Job,
+  { signal, form, memory }: Job,
   { prepare, decode }: Ways<Call>,
 ): Promise<PreprocessedImage<ImageData>> {
   const { outputHeight: height, outputWidth: width, mean } = call
   const channels = mean.length
-  const image = (data: ImageData) => ({ data, height, width, channels })
+  let data: ImageData
   if (form === 'picture') {
-    const picture = await native(signal, (cancel) => decode({ ...call, ...cancel }))
+    const picture = await native(signal, (control) => {
+      call.control = control
+      return decode(call)
+    })
     if (signal?.aborted) picture.dispose()
-    signal?.throwIfAborted()
-    return image(picture)
+    data = picture
+  } else {
+    const elements = channels * height * width
+    const output = memory?.take(form, elements) ?? newImageArray(form, elements)
+    call.output = output
+    await native(signal, (control) => {
+      call.control = control
+      return prepare(call as Call & { output: typeof output })
+    })
+    data = output
   }
-  const elements = channels * height * width
-  const output = form === 'uint8' ? new Uint8Array(elements) : new Float32Array(elements)
-  await native(signal, (cancel) => prepare({ ...call, output, ...cancel }))
   signal?.throwIfAborted()
-  return image(output)
+  return { data, height, width, channels }
 }
 
-/** By libturbojpeg; undefined when it is not for this file, which sharp then decodes, or refuses in its words. */
-async function prepareJpeg(
-  bytes: Uint8Array,
-  input: ImageInput,
-  job: Job,
-): Promise<PreprocessedImage<ImageData> | undefined> {
-  const header = readJpegHeader(bytes)
+/** For libturbojpeg; undefined when it is not for this file, which sharp then decodes, or refuses in its words. */
+function jpegCall(bytes: Uint8Array, job: Job): Begun<JpegCall> | undefined {
+  const header = isWhole(bytes) ? readJpegHeader(bytes) : undefined
   const library = header && !(job.autoOrient && header.hasExif) ? jpegLibrary().path : undefined
   if (header === undefined || library === undefined) return undefined
   const geometry = planWithin(header, job)
-  const call = {
-    ...imageCall(header, geometry, job),
+  return Object.assign(imageCall(header, geometry, job), {
     library,
-    // The caller may transfer or change its bytes meanwhile.
-    bytes: bytes === input ? new Uint8Array(bytes) : bytes,
+    bytes,
     halved: job.jpegScaling && shrinksThreefold(header, geometry),
-  }
+  })
+}
+
+/** undefined when libturbojpeg does not take the file, which sharp then decodes, or refuses in its words. */
+async function prepareJpeg(
+  call: Begun<JpegCall>,
+  job: Job,
+): Promise<PreprocessedImage<ImageData> | undefined> {
   const binding = addon()
   try {
-    return await prepared(call, job, { prepare: binding.prepareJpeg, decode: binding.decodeJpeg })
+    return await prepared<Begun<JpegCall>>(call, job, {
+      prepare: binding.prepareJpeg,
+      decode: binding.decodeJpeg,
+    })
   } catch (error) {
     const { code } = error as Partial<ResNetError>
     if (code === 'ERR_RESNET_IMAGE' || code === 'ERR_RESNET_UNSUPPORTED') return undefined
@@ -209,21 +234,27 @@ function shrinksThreefold({ width, height }: JpegHeader, { resized }: Geometry):
 
 async function preparePixels(image: Pixels, job: Job): Promise<PreprocessedImage<ImageData>> {
   const geometry = planWithin(image, job)
-  const call = { ...imageCall(image, geometry, job), pixels: image.data, channels: image.channels }
+  const { data: pixels, channels } = image
+  const call = Object.assign(imageCall(image, geometry, job), { pixels, channels })
   const binding = addon()
-  return prepared(call, job, { prepare: binding.preparePixels, decode: binding.decodePixels })
+  return prepared<Begun<PixelsCall>>(call, job, {
+    prepare: binding.preparePixels,
+    decode: binding.decodePixels,
+  })
 }
 
-/** Pixels without alpha, in the image's own size. */
-async function decode(source: ImageSource, job: Job): Promise<Pixels> {
-  if (source.kind === 'sharp') return withoutAlpha(source.sharp.clone(), job)
-  if (source.kind === 'raw') {
-    const { data, width, height, channels } = source.pixels
-    planWithin(source.pixels, job)
-    // A copy: the caller may transfer or change its pixels meanwhile.
-    if (channels === 1 || channels === 3) return { data: new Uint8Array(data), width, height, channels }
-    return withoutAlpha(sharp(data, { raw: { width, height, channels }, limitInputPixels: false }), job)
-  }
+/**
+ * Pixels that sharp has decoded or decodes at once, those that wait for their resizing among them, of all models of the
+ * thread: a few images as large as the limit would fill the memory otherwise. Small ones never wait for it.
+ */
+export const pixelGate = new Gate(
+  Math.max(defaultImageLimits.maxPixels, availableParallelism() * 32 * 1024 * 1024),
+)
+let sequence = 0
+const never = new Stop()
+
+/** By sharp. */
+async function prepareOther(bytes: Uint8Array, job: Job): Promise<PreprocessedImage<ImageData>> {
   const options: SharpOptions = {
     ignoreIcc: true,
     autoOrient: job.autoOrient,
@@ -231,13 +262,33 @@ async function decode(source: ImageSource, job: Job): Promise<Pixels> {
     failOn: 'error',
     limitInputPixels: job.limits.maxPixels,
   }
-  const header = await readHeader(source.bytes, options, job)
+  const header = await readHeader(bytes, options, job)
   planWithin(job.autoOrient ? header.autoOrient : header, job)
-  const image = sharp(source.bytes, options)
+  const pixels = header.width * header.height
+  await pixelGate.enter(pixels, { priority: 0, sequence: sequence++ }, job.signal ?? never)
+  try {
+    return await preparePixels(await decodeFile(sharp(bytes, options), header, job), job)
+  } finally {
+    pixelGate.leave(pixels)
+  }
+}
+
+/** Pixels without alpha, in the image's own size. */
+async function decodeFile(image: Sharp, header: Metadata, job: Job): Promise<Pixels> {
   if (header.hasAlpha) return withoutAlpha(image, job)
   // Kept as CMYK: libvips would convert through a colour profile, PIL does not.
   if (header.space === 'cmyk') image.pipelineColourspace('cmyk').toColourspace('cmyk')
   return toPixels(image, job)
+}
+
+/** The same of what is no file. */
+async function decode(source: Exclude<ImageSource, { kind: 'encoded' }>, job: Job): Promise<Pixels> {
+  if (source.kind === 'sharp') return withoutAlpha(source.sharp.clone(), job)
+  const { data, width, height, channels } = source.pixels
+  planWithin(source.pixels, job)
+  // A copy: the caller may transfer or change its pixels meanwhile.
+  if (channels === 1 || channels === 3) return { data: new Uint8Array(data), width, height, channels }
+  return withoutAlpha(sharp(data, { raw: { width, height, channels }, limitInputPixels: false }), job)
 }
 
 /** sharp multiplies colours by alpha before it resizes, so alpha must be gone before. */
@@ -252,21 +303,21 @@ async function readHeader(bytes: Uint8Array, options: SharpOptions, job: Job): P
     job.signal?.throwIfAborted()
     throw new ResNetError(
       'ERR_RESNET_IMAGE',
-      `Expected a JPEG, PNG, WebP, GIF, TIFF, AVIF or SVG image, but ${job.name} cannot be read as one: ${firstLine(cause)}.`,
+      `Expected a JPEG, PNG, WebP, GIF, TIFF, AVIF or SVG image, but ${describeImage(job.input)} cannot be read as one: ${firstLine(cause)}.`,
       { cause, index: job.index },
     )
   }
 }
 
 /** Runs a pipeline in sharp's threads. */
-async function toPixels(image: Sharp, { name, index, signal }: Job): Promise<Pixels> {
+async function toPixels(image: Sharp, { input, index, signal }: Job): Promise<Pixels> {
   try {
     const { data, info } = await image.raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true })
     return { data, width: info.width, height: info.height, channels: info.channels }
   } catch (cause) {
     throw new ResNetError(
       'ERR_RESNET_IMAGE',
-      `The image ${name} is damaged or cut short: ${firstLine(cause)}. Write or download it again.`,
+      `The image ${describeImage(input)} is damaged or cut short: ${firstLine(cause)}. Write or download it again.`,
       { cause, index },
     )
   } finally {
@@ -280,11 +331,11 @@ function firstLine(cause: unknown): string {
   return line.replace(/[.\s]+$/, '')
 }
 
-function checkPixels({ width, height }: Extent, verb: string, { limits, name, index }: Job): void {
+function checkPixels({ width, height }: Extent, verb: string, { limits, input, index }: Job): void {
   if (width * height <= limits.maxPixels) return
   throw new ResNetError(
     'ERR_RESNET_IMAGE',
-    `The image ${name} ${verb} ${width} x ${height} pixels, more than maxPixels (${limits.maxPixels}). Raise that limit if this is right.`,
+    `The image ${describeImage(input)} ${verb} ${width} x ${height} pixels, more than maxPixels (${limits.maxPixels}). Raise that limit if this is right.`,
     { index },
   )
 }

@@ -1,7 +1,7 @@
 import { readFile, stat } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import type { Sharp } from 'sharp'
-import { asAbortSignal, onAbort, type Signal } from '../abort.js'
+import { asAbortSignal, offAbort, onAbort, type Signal } from '../abort.js'
 import { invalidArgument, ResNetError } from '../errors.js'
 import type { ImageInput, RawPixels } from './types.js'
 
@@ -43,6 +43,14 @@ export function describeImage(input: ImageInput): string {
   return isSharp(input) ? 'the sharp instance' : 'the raw image'
 }
 
+/** What need not be waited for; undefined: `readSource` has to read it. @throws As that. */
+export function sourceAtHand(input: ImageInput, reading: Pick<Reading, 'index'>): ImageSource | undefined {
+  if (typeof input === 'string' || input instanceof URL) return undefined
+  if (input instanceof Uint8Array) return encoded(input, input, reading)
+  if (isSharp(input)) return { kind: 'sharp', sharp: input }
+  return { kind: 'raw', pixels: checkPixels(input, reading.index) }
+}
+
 /**
  * Fetches the bytes of an image, wherever it is; checks kind and size, decodes nothing.
  *
@@ -52,12 +60,10 @@ export function describeImage(input: ImageInput): string {
 export async function readSource(input: ImageInput, reading: Reading): Promise<ImageSource> {
   if (typeof input === 'string') return encoded(await readPath(input, input, reading), input, reading)
   if (input instanceof URL) return encoded(await readUrl(input, reading), input, reading)
-  if (input instanceof Uint8Array) return encoded(input, input, reading)
-  if (isSharp(input)) return { kind: 'sharp', sharp: input }
-  return { kind: 'raw', pixels: checkPixels(input, reading.index) }
+  return sourceAtHand(input, reading) as ImageSource
 }
 
-function encoded(bytes: Uint8Array, input: ImageInput, { index }: Reading): ImageSource {
+function encoded(bytes: Uint8Array, input: ImageInput, { index }: Pick<Reading, 'index'>): ImageSource {
   if (bytes.byteLength > 0) return { kind: 'encoded', bytes }
   throw new ResNetError(
     'ERR_RESNET_IMAGE',
@@ -182,7 +188,7 @@ async function download(url: URL, { limits, signal, index }: Reading): Promise<U
   const stop = new AbortController()
   const abort = () => stop.abort()
   const timer = setTimeout(abort, limits.urlTimeoutMs)
-  const stopListening = onAbort(signal, abort)
+  onAbort(signal, abort)
   try {
     const response = await fetch(url, { signal: stop.signal })
     if (!response.ok) {
@@ -210,7 +216,7 @@ async function download(url: URL, { limits, signal, index }: Reading): Promise<U
     throw failed(`${reason}.`, cause)
   } finally {
     clearTimeout(timer)
-    stopListening()
+    offAbort(signal, abort)
   }
 }
 

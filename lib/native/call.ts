@@ -1,5 +1,5 @@
 import type { Binding, Control, NativeError } from '../../binding.js'
-import { onAbort, type Signal } from '../abort.js'
+import { offAbort, onAbort, type Signal } from '../abort.js'
 import { errorCodes, ResNetError, type ResNetErrorCode } from '../errors.js'
 import { loadBinding } from './load.js'
 
@@ -15,29 +15,37 @@ export function addon(): Binding {
   }
 }
 
-/** Controls that nobody has cancelled with: nearly every call ends so, and a new one is an object that V8 must finalize. */
-const unused: Control[] = []
+/** A control as it is passed on, and what cancels it. */
+class Cancel {
+  readonly control = addon().createControl()
+  readonly cancel = () => this.control.cancel()
+}
+
+/** Those that nobody has cancelled with: nearly every call ends so, and a new one is an object that V8 must finalize. */
+const unused: Cancel[] = []
 const maxUnused = 64
 
 /**
- * Awaits native work that a signal may cancel; `start` passes on the control, if there is one. Rejects with the signal's
+ * Awaits native work that a signal may cancel; `start` passes on the control, which there is where there is a signal. Rejects with the signal's
  * own reason when it was, else with a ResNetError that has the stack of the call.
  */
 export async function native<T>(
   signal: Signal | undefined,
-  start: (cancel: { control?: Control }) => Promise<T>,
+  start: (control: Control | undefined) => Promise<T>,
 ): Promise<T> {
   signal?.throwIfAborted()
-  const control = signal === undefined ? undefined : (unused.pop() ?? addon().createControl())
-  const stopListening = onAbort(signal, () => control?.cancel())
+  const given = signal === undefined ? undefined : (unused.pop() ?? new Cancel())
+  if (given !== undefined) onAbort(signal, given.cancel)
   try {
-    return await start(control === undefined ? {} : { control })
+    return await start(given?.control)
   } catch (error) {
     if ((error as NativeError).code === 'ABORTED') throw signal?.aborted ? signal.reason : closing(error)
     throw asResNetError(error)
   } finally {
-    stopListening()
-    if (control !== undefined && !signal?.aborted && unused.length < maxUnused) unused.push(control)
+    if (given !== undefined) {
+      offAbort(signal, given.cancel)
+      if (!signal?.aborted && unused.length < maxUnused) unused.push(given)
+    }
   }
 }
 

@@ -9,7 +9,8 @@ export type CudaName = `cuda:${number}`
 export interface Lease {
   readonly name: CudaName
   readonly device: Device
-  release(): void
+  /** Resolves, for its last user, once what nothing else holds of it is freed. */
+  release(): Promise<void>
 }
 
 interface Opened {
@@ -53,24 +54,22 @@ export async function leaseDevice(plugin: Plugin, index: number, memoryLimit: nu
   }
   opened.set(key, entry)
   ++entry.users
-  const leave = () => {
+  const leave = async () => {
     if (--entry.users > 0) return
     if (opened.get(key) === entry) opened.delete(key)
-    entry.device.then(
-      (device) => device.dispose(),
-      () => {}, // it was never opened; who asked for it has seen why
-    )
+    const device = await entry.device.catch(() => undefined) // it was never opened; who asked for it has seen why
+    await device?.dispose()
   }
   try {
     const device = await entry.device
-    let released = false
+    let released: Promise<void> | undefined
     const release = () => {
-      if (!released) leave()
-      released = true
+      released ??= leave()
+      return released
     }
     return { name: `cuda:${index}`, device, release }
   } catch (error) {
-    leave()
+    await leave()
     throw error
   }
 }

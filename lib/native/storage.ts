@@ -74,6 +74,9 @@ export function holdAll(
   inputs: readonly (ArrayBufferView | StoredPiece | StoredPicture)[],
   outputs: readonly (readonly (ArrayBufferView | StoredPiece)[])[],
 ): (() => void) | undefined {
+  if (inputs.every(ArrayBuffer.isView) && outputs.every((pieces) => pieces.every(ArrayBuffer.isView))) {
+    return undefined
+  }
   const held: (() => void)[] = []
   const release = () => {
     for (const letGo of held) letGo()

@@ -27,6 +27,13 @@ hostIsas();  // in rising order; the operating system's register saving is check
 // for an unknown name, kUnavailable for a tier that the host lacks.
 Result<Isa> chooseIsa(std::string_view requested);
 
+// What one core of the host does in a cycle with that tier, for models of time: float32 multiply-adds, and bytes that a
+// stream from beyond L2 brings. By the processor's kind and not measured, so that two runs choose the same kernels.
+struct Balance {
+  double multiplyAdds, streamedBytes;
+};
+Balance hostBalance(Isa isa);
+
 std::string cpuModelName();
 
 }  // namespace resnet::cpu

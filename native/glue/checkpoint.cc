@@ -55,7 +55,7 @@ Napi::Value listing(Napi::Env env, std::shared_ptr<CheckpointBox> box) {
 const napi_type_tag CheckpointBox::kTag = {0x3a84d9e16c5f4b72, 0xa07c51be94d2e602};
 
 std::vector<napi_property_descriptor> CheckpointBox::methods() {
-  return {method("dispose", throwing<dispose<CheckpointBox>>)};
+  return {method("dispose", rejecting<disposeAndWait<CheckpointBox>>)};
 }
 
 Result<Napi::Value> openCheckpoint(const Napi::CallbackInfo& info) {

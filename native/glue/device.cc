@@ -203,7 +203,7 @@ std::vector<napi_property_descriptor> PluginBox::methods() {
 }
 std::vector<napi_property_descriptor> DeviceBox::methods() {
   return {method("memory", throwing<memoryUse>), method("allocate", rejecting<allocate>),
-          method("dispose", throwing<dispose<DeviceBox>>)};
+          method("dispose", rejecting<disposeAndWait<DeviceBox>>)};
 }
 std::vector<napi_property_descriptor> DeviceMemoryBox::methods() {
   return {method("upload", rejecting<upload>), method("download", rejecting<download>),

@@ -12,6 +12,7 @@
 
 #include "core/status.h"
 #include "glue/environment.h"
+#include "glue/settle.h"
 
 namespace resnet::glue {
 
@@ -127,6 +128,18 @@ Result<Napi::Value> dispose(const Napi::CallbackInfo& info) {
   if (!handle.ok()) return handle.takeStatus();
   handle.value()->close(info.Env());
   return info.Env().Undefined();
+}
+
+// The same, with a promise that resolves once what nothing else holds is freed.
+template <typename Box>
+Result<Napi::Value> disposeAndWait(const Napi::CallbackInfo& info) {
+  Result<Handle<Box>*> handle = receiver<Box>(info);
+  if (!handle.ok()) return handle.takeStatus();
+  auto disposal = std::make_unique<Promised<Nothing>>(info.Env(), undefined);
+  const Napi::Value promise = disposal->promise();
+  freeThenSettle(handle.value()->environment(), handle.value()->take(info.Env()),
+                 std::move(disposal));
+  return promise;
 }
 
 inline napi_property_descriptor method(const char* name, napi_callback callback,

@@ -203,10 +203,11 @@ Outcome keepPicture(const Decoded& whole, const image::Region& needed, const ima
 // Colours, size and window of what was decoded; into the output, or kept as they are. `own` as above.
 Result<Outcome> finish(const image::Resize& resize, const Decoded& whole,
                        const image::PixelView& decoded, std::optional<image::PixelBuffer> own,
-                       const Output& output, const Control& control) {
+                       const Means& means, const Control& control) {
   if (control.stop()) return Status::aborted();
+  const auto& [isa, output] = means;
   const image::Region needed = resize.needed();
-  auto converted = image::convertColours(decoded, needed, int(whole.preset.mean.size()));
+  auto converted = image::convertColours(decoded, needed, int(whole.preset.mean.size()), isa);
   const image::PixelView source = converted ? converted->view() : decoded;
   if (output.levels == nullptr && output.planes == nullptr)
     return keepPicture(whole, needed, source, converted ? std::move(converted) : std::move(own));
@@ -263,7 +264,7 @@ Result<Napi::Value> jpeg(const Napi::CallbackInfo& info, const char* function, W
         if (!decoded.ok()) return decoded.takeStatus();
         const image::PixelView view = decoded.value().view();
         return finish(resize, {request.width, request.height, shrink, preset}, view, decoded.take(),
-                      means.output, *control);
+                      means, *control);
       },
       outcomeToJs, {common.line, holding(info.Env(), bytes, common.output)});
 }
@@ -302,8 +303,8 @@ Result<Napi::Value> pixels(const Napi::CallbackInfo& info, const char* function,
                              control = common.control]() -> Result<Outcome> {
                               const int width = view.region.width, height = view.region.height;
                               const image::Resize resize(preset, width, height, 1, means.isa);
-                              return finish(resize, {width, height, 1, preset}, view, {},
-                                            means.output, *control);
+                              return finish(resize, {width, height, 1, preset}, view, {}, means,
+                                            *control);
                             },
                             outcomeToJs, {common.line, holding(info.Env(), bytes, common.output)});
 }

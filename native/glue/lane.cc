@@ -173,15 +173,8 @@ Borrowed borrow(Napi::Env env, const Pieces& inputs, const Pieces& outputs) {
 
 // Frees a lane's arena on another thread, and then resolves the promise of dispose().
 void release(Environment& environment, std::shared_ptr<LaneBox> box) {
-  auto* task = box->disposal.release();
-  environment.begin();
-  auto last = std::make_shared<std::shared_ptr<LaneBox>>(std::move(box));
-  auto job = [environment = environment.shared_from_this(), last, task] {
-    last->reset();
-    task->result = Nothing{};
-    environment->finish(std::unique_ptr<Task>(task));
-  };
-  if (!environment.enqueue(job)) job();
+  auto disposal = std::move(box->disposal);
+  freeThenSettle(environment, std::move(box), std::move(disposal));
 }
 
 // A run of this lane has settled.

@@ -144,7 +144,7 @@ const napi_type_tag ProgramBox::kTag = {0x5be7410cda2f4d68, 0xb6920f8d3ac1e704};
 
 std::vector<napi_property_descriptor> ProgramBox::methods() {
   return {method("explain", throwing<explain>), method("createLane", rejecting<createLane>),
-          method("dispose", throwing<dispose<ProgramBox>>)};
+          method("dispose", rejecting<disposeAndWait<ProgramBox>>)};
 }
 
 Result<Napi::Value> compile(const Napi::CallbackInfo& info) {

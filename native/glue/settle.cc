@@ -63,4 +63,18 @@ Result<Napi::Value> guarded(Function function, const Napi::CallbackInfo& info) {
   }
 }
 
+void freeThenSettle(Environment& environment, std::shared_ptr<void> object,
+                    std::unique_ptr<Promised<Nothing>> disposal) {
+  auto* task = disposal.release();  // owned by the job, then by finish()
+  environment.begin();
+  // The job may not be copied with the object still inside, or the JavaScript thread frees it after all.
+  auto last = std::make_shared<std::shared_ptr<void>>(std::move(object));
+  auto job = [environment = environment.shared_from_this(), last, task] {
+    last->reset();
+    task->result = Nothing{};
+    environment->finish(std::unique_ptr<Task>(task));
+  };
+  if (!environment.enqueue(job)) job();
+}
+
 }  // namespace resnet::glue

@@ -121,4 +121,8 @@ Napi::Value promiseOf(Napi::Env env, std::function<Result<T>()> work,
   return promise;
 }
 
+// Lets go of `object` on another thread, then resolves `disposal`: what nobody else holds is freed by then.
+void freeThenSettle(Environment& environment, std::shared_ptr<void> object,
+                    std::unique_ptr<Promised<Nothing>> disposal);
+
 }  // namespace resnet::glue

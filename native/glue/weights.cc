@@ -68,7 +68,7 @@ Result<FormulaTensor> formulaTensor(const Napi::Value& value, size_t index) {
 const napi_type_tag WeightsBox::kTag = {0xd25c8b03f7164e9a, 0x81f3a6d40be95c03};
 
 std::vector<napi_property_descriptor> WeightsBox::methods() {
-  return {method("dispose", throwing<dispose<WeightsBox>>)};
+  return {method("dispose", rejecting<disposeAndWait<WeightsBox>>)};
 }
 
 Result<Napi::Value> weightsFromCheckpoint(const Napi::CallbackInfo& info) {

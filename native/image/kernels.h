@@ -34,6 +34,9 @@ struct Kernels {
   // each `out` may be touched.
   void (*across)(const uint8_t* const* rows, int count, const RowTaps& taps, int channels,
                  uint8_t* const* outs);
+  // out[i] = L of PIL's convert('L') for the RGB pixel row[i], i < pixels: (R 19595 + G 38470 + B 7471 + 2^15) >> 16.
+  // kSlackBytes behind the last pixel may be read.
+  void (*grey)(const uint8_t* row, int pixels, uint8_t* out);
   // out[i] = clamp(sum over taps of rows[n][i] * weights[n], rounded), i < bytes.
   void (*down)(const uint8_t* const* rows, const int32_t* weights, int count, int bytes,
                uint8_t* out);

@@ -1,8 +1,8 @@
 // A weight w of 22 bits and sign is hi * 2^11 + lo with both in 16 bits, so that one pmaddwd each multiplies two
 // pixels; (sum of hi) * 2^11 + (sum of lo) is the exact sum modulo 2^32, whatever the order.
 //
-// bound: across is bound by one shuffle and two pmaddwd per 4 taps of an RGB pixel, down by eight pmaddwd per 2 taps of
-// 32 bytes.
+// bound: across is bound by one shuffle and two pmaddwd per 4 taps of an RGB pixel or 16 of a grey one, down by eight
+// pmaddwd per 2 taps of 32 bytes, grey by two shuffles per 4 pixels.
 #include <immintrin.h>
 
 #include <cstring>
@@ -13,13 +13,31 @@ namespace resnet::image {
 namespace {
 
 constexpr int kGroupWords = 32;  // 16 of hi, 16 of lo
+constexpr int kGreyTaps = 16;    // taps of a grey pixel in a group of these words
 
 int16_t high(int32_t weight) { return int16_t(weight >> kLowBits); }
 int16_t low(int32_t weight) { return int16_t(weight & ((1 << kLowBits) - 1)); }
 
 // Per output pixel and group of 4 taps: hi of taps 0, 1 four times (a lane: r, g, b and a spare), of taps 2, 3 four
 // times, then lo in the same way.
+void packGrey(RowTaps& row) {
+  const Taps& taps = *row.taps;
+  const int groups = (taps.stride + kGreyTaps - 1) / kGreyTaps;
+  row.pairs.assign(size_t(taps.length()) * size_t(groups) * kGroupWords, 0);
+  for (int i = 0; i < taps.length(); ++i) {
+    const int32_t* weights = taps.weights.data() + size_t(i) * size_t(taps.stride);
+    int16_t* out = row.pairs.data() + size_t(i) * size_t(groups) * kGroupWords;
+    for (int n = 0; n < taps.count[size_t(i)]; ++n) {
+      int16_t* group = out + n / kGreyTaps * kGroupWords + n % kGreyTaps;
+      group[0] = high(weights[n]);
+      group[kGreyTaps] = low(weights[n]);
+    }
+  }
+}
+
+// Colours: as described below. Grey: hi of 16 taps, then lo; weights of 0 fill the last group.
 void pack(RowTaps& row, int channels) {
+  if (channels == 1) return packGrey(row);
   if (channels != 3) return;
   const Taps& taps = *row.taps;
   const size_t groups = taps.weights.size() / kTapGroup;
@@ -74,12 +92,77 @@ void acrossRows(const uint8_t* const* rows, const RowTaps& packed, uint8_t* cons
   }
 }
 
+// 16 pixels by 16 weights, whose products are added up across the vector at the end.
+template <int kRows>
+void acrossGrey(const uint8_t* const* rows, const RowTaps& packed, uint8_t* const* outs) {
+  const Taps& taps = *packed.taps;
+  const size_t pitch = size_t((taps.stride + kGreyTaps - 1) / kGreyTaps) * kGroupWords;
+  for (int i = 0; i < taps.length(); ++i) {
+    const int16_t* pairs = packed.pairs.data() + size_t(i) * pitch;
+    const size_t from = size_t(taps.first[size_t(i)] - taps.begin);
+    __m256i sumHigh[kRows], sumLow[kRows];
+    for (int r = 0; r < kRows; ++r) sumHigh[r] = sumLow[r] = _mm256_setzero_si256();
+    for (int n = 0; n < taps.count[size_t(i)]; n += kGreyTaps, pairs += kGroupWords) {
+      const auto* weights = reinterpret_cast<const __m256i*>(pairs);
+      const __m256i highs = _mm256_loadu_si256(weights), lows = _mm256_loadu_si256(weights + 1);
+      for (int r = 0; r < kRows; ++r) {
+        const __m256i pixels = _mm256_cvtepu8_epi16(
+            _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows[r] + from + n)));
+        sumHigh[r] = _mm256_add_epi32(sumHigh[r], _mm256_madd_epi16(pixels, highs));
+        sumLow[r] = _mm256_add_epi32(sumLow[r], _mm256_madd_epi16(pixels, lows));
+      }
+    }
+    for (int r = 0; r < kRows; ++r) {
+      const __m256i both = _mm256_add_epi32(_mm256_slli_epi32(sumHigh[r], kLowBits), sumLow[r]);
+      __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(both), _mm256_extracti128_si256(both, 1));
+      sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4e));
+      sum = rounded(_mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xb1)));
+      const __m128i words = _mm_packs_epi32(sum, sum);
+      outs[r][i] = uint8_t(_mm_cvtsi128_si32(_mm_packus_epi16(words, words)));
+    }
+  }
+}
+
 void across(const uint8_t* const* rows, int count, const RowTaps& packed, int channels,
             uint8_t* const* outs) {
   static_assert(kRowsAtOnce == 4);
+  if (channels == 1 && count == 4) return acrossGrey<4>(rows, packed, outs);
+  if (channels == 1) {
+    for (int r = 0; r < count; ++r) acrossGrey<1>(rows + r, packed, outs + r);
+    return;
+  }
   if (channels != 3) return kPortableKernels.across(rows, count, packed, channels, outs);
   if (count == 4) return acrossRows<4>(rows, packed, outs);
   for (int r = 0; r < count; ++r) acrossRows<1>(rows + r, packed, outs + r);
+}
+
+// 8 pixels as 32-bit levels. pmaddwd takes signed words, and the factor of green is larger: half of it twice.
+__m256i greyOf8(const uint8_t* row) {
+  const __m256i bytes =
+      _mm256_set_m128i(_mm_loadu_si128(reinterpret_cast<const __m128i*>(row + 12)),
+                       _mm_loadu_si128(reinterpret_cast<const __m128i*>(row)));
+  const __m256i redGreen =
+      _mm256_shuffle_epi8(bytes, _mm256_broadcastsi128_si256(_mm_setr_epi8(
+                                     0, -1, 1, -1, 3, -1, 4, -1, 6, -1, 7, -1, 9, -1, 10, -1)));
+  const __m256i blueGreen =
+      _mm256_shuffle_epi8(bytes, _mm256_broadcastsi128_si256(_mm_setr_epi8(
+                                     2, -1, 1, -1, 5, -1, 4, -1, 8, -1, 7, -1, 11, -1, 10, -1)));
+  const __m256i sum =
+      _mm256_add_epi32(_mm256_madd_epi16(redGreen, _mm256_set1_epi32(19235 << 16 | 19595)),
+                       _mm256_madd_epi16(blueGreen, _mm256_set1_epi32(19235 << 16 | 7471)));
+  return _mm256_srli_epi32(_mm256_add_epi32(sum, _mm256_set1_epi32(0x8000)), 16);
+}
+
+void grey(const uint8_t* row, int pixels, uint8_t* out) {
+  int i = 0;
+  for (; i + 16 <= pixels; i += 16) {
+    const __m256i words = _mm256_permute4x64_epi64(
+        _mm256_packus_epi32(greyOf8(row + 3 * i), greyOf8(row + 3 * i + 24)), 0xd8);
+    const __m128i levels =
+        _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + i), levels);
+  }
+  kPortableKernels.grey(row + 3 * i, pixels - i, out + i);
 }
 
 __m256i load(const uint8_t* bytes) {
@@ -200,6 +283,6 @@ void normalise(const uint8_t* row, int pixels, int channels, const Levels& level
 
 }  // namespace
 
-const Kernels kAvx2Kernels = {pack, across, down, prepare, normalise};
+const Kernels kAvx2Kernels = {pack, across, grey, down, prepare, normalise};
 
 }  // namespace resnet::image

@@ -40,6 +40,11 @@ void down(const uint8_t* const* rows, const int32_t* weights, int count, int byt
   }
 }
 
+void grey(const uint8_t* row, int pixels, uint8_t* out) {
+  for (int i = 0; i < pixels; ++i, row += 3)
+    out[i] = uint8_t((row[0] * 19595 + row[1] * 38470 + row[2] * 7471 + 0x8000) >> 16);
+}
+
 void prepare(Levels&) {}
 
 void normalise(const uint8_t* row, int pixels, int channels, const Levels& levels,
@@ -53,7 +58,7 @@ void normalise(const uint8_t* row, int pixels, int channels, const Levels& level
 
 }  // namespace
 
-const Kernels kPortableKernels = {pack, across, down, prepare, normalise};
+const Kernels kPortableKernels = {pack, across, grey, down, prepare, normalise};
 
 const Kernels& kernelsOf([[maybe_unused]] cpu::Isa isa) {
 #if RESNET_X64

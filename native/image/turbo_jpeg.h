@@ -1,7 +1,8 @@
 // JPEG decoding by libturbojpeg (libjpeg-turbo 3 or newer), opened by its path at run time.
 //
 // Whole images and regions come out as PIL decodes them, bit for bit: the accurate DCT, smooth chroma upsampling,
-// colour profiles and EXIF ignored. What the library merely warns about (missing data, a bad marker) is refused here, so
+// colour profiles and EXIF ignored. Colour is always decoded as RGB, for grey networks too: a file's luma is not what
+// PIL's convert('L') makes of its RGB. What the library merely warns about (missing data, a bad marker) is refused here, so
 // that another decoder may judge it.
 #pragma once
 

@@ -16,16 +16,16 @@ inline double processorSeconds() {
   return double(used.tv_sec) + double(used.tv_nsec) * 1e-9;
 }
 
-// Waits until `arrived`. False for a hang: in a minute this process has computed for less than half a
+// Waits until `arrived`. False for a hang: in `idle` this process has computed for less than half a
 // second, as one that waits for itself does and one that waits for a processor does not; or it has
 // computed for ten minutes and nothing came.
 template <typename Predicate>
 bool waitPatiently(std::condition_variable& changed, std::unique_lock<std::mutex>& lock,
-                   const Predicate& arrived) {
+                   const Predicate& arrived, std::chrono::minutes idle = std::chrono::minutes(1)) {
   constexpr double kIdle = 0.5, kEndless = 600;
   const double begun = processorSeconds();
   for (double before = begun;;) {
-    if (changed.wait_for(lock, std::chrono::minutes(1), arrived)) return true;
+    if (changed.wait_for(lock, idle, arrived)) return true;
     const double now = processorSeconds();
     if (now - before < kIdle || now - begun > kEndless) return false;
     before = now;

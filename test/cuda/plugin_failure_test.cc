@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <thread>
 
 #include "cpu/backend.h"
 #include "cuda/backend.h"
@@ -54,6 +55,33 @@ const Scenario& scenario() {
   return made;
 }
 
+// How many attempts have ended, for watch().
+struct Progress {
+  std::mutex mutex;
+  std::condition_variable changed;
+  unsigned long long attempts = 0;
+
+  void step() {
+    const std::lock_guard lock(mutex);
+    ++attempts;
+    changed.notify_all();
+  }
+} progress;
+
+// Ends the process when an attempt hangs where no wait of a test sees it: in a destructor, in a compilation. Later than
+// those waits, which can say more.
+[[noreturn]] void watch() {
+  std::unique_lock lock(progress.mutex);
+  for (;;) {
+    const auto seen = progress.attempts;
+    const auto stepped = [seen] { return progress.attempts != seen; };
+    if (waitPatiently(progress.changed, lock, stepped, std::chrono::minutes(3))) continue;
+    std::printf("FAILED: hung after %llu attempts\n", seen);
+    std::fflush(stdout);
+    _exit(1);
+  }
+}
+
 struct Attempt {
   bool began = true;      // there was a backend
   Status status;          // the first failure
@@ -64,6 +92,10 @@ struct Attempt {
 // From nothing to nothing: backend, tensors, program, lane, two runs.
 Attempt attempt(const CompileOptions& options) {
   const Scenario& all = scenario();
+  struct Step {
+    ~Step() { progress.step(); }
+  };
+  const Step step;
   Attempt result;
   const auto failedWith = [&](Status status) {
     result.status = std::move(status);
@@ -254,9 +286,10 @@ namespace {
 
 // The cases in this process, with its part of them; ends it.
 [[noreturn]] void runShare(uint64_t index, uint64_t of, std::FILE* output, int argc, char** argv) {
-  alarm(600);  // a hang ends the test
+  std::thread(watch).detach();
   share = {index, of};
   dup2(fileno(output), STDOUT_FILENO);
+  std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);  // what a process has found is there when it dies
   const int failed = runCases(argc, argv);
   std::fflush(stdout);
   _exit(failed);

@@ -198,14 +198,54 @@ TEST("resize: stops when its control is cancelled") {
 
 TEST("colours: CMYK and grey as PIL converts them") {
   const std::vector<uint8_t> cmyk = {0, 0, 0, 0, 255, 0, 128, 0, 10, 200, 30, 100, 1, 2, 3, 255};
-  const auto rgb = convertColours(viewOf(cmyk, 4, 1, 4), {0, 0, 4, 1}, 3);
+  const auto rgb = convertColours(viewOf(cmyk, 4, 1, 4), {0, 0, 4, 1}, 3, cpu::Isa::kPortable);
   const uint8_t expected[] = {255, 255, 255, 0, 255, 127, 149, 33, 137, 0, 0, 0};
   CHECK(rgb.has_value() && std::memcmp(rgb->view().data, expected, sizeof expected) == 0);
   const std::vector<uint8_t> colours = {255, 0, 0, 0, 255, 0, 0, 0, 255, 255, 255, 255};
-  const auto grey = convertColours(viewOf(colours, 4, 1, 3), {0, 0, 4, 1}, 1);
+  const auto grey = convertColours(viewOf(colours, 4, 1, 3), {0, 0, 4, 1}, 1, cpu::Isa::kPortable);
   const uint8_t levels[] = {76, 150, 29, 255};
   CHECK(grey.has_value() && std::memcmp(grey->view().data, levels, sizeof levels) == 0);
-  CHECK(!convertColours(viewOf(colours, 4, 1, 3), {0, 0, 4, 1}, 3).has_value());
+  CHECK(
+      !convertColours(viewOf(colours, 4, 1, 3), {0, 0, 4, 1}, 3, cpu::Isa::kPortable).has_value());
+}
+
+TEST("colours: every tier gives the grey of plain C++") {
+  for (const cpu::IsaSupport& support : cpu::hostIsas()) {
+    if (support.isa == cpu::Isa::kPortable) continue;
+    if (!support.supported) {
+      test::skip(std::string("colours [") + cpu::isaName(support.isa) + "]", support.reason);
+      continue;
+    }
+    for (const int channels : {3, 4}) {
+      for (const int width : {1, 15, 16, 17, 33, 500}) {
+        const int height = 3;
+        const auto pixels = testPixels(width, height, channels);
+        const PixelView view = viewOf(pixels, width, height, channels);
+        const Region region{width / 4, 1, width - width / 4, 2};
+        const auto got = convertColours(view, region, 1, support.isa);
+        const auto expected = convertColours(view, region, 1, cpu::Isa::kPortable);
+        CHECK(got.has_value() && expected.has_value());
+        for (int y = region.top; y < region.top + region.height; ++y) {
+          CHECK(std::memcmp(got->view().row(y), expected->view().row(y), size_t(region.width)) ==
+                0);
+        }
+      }
+    }
+    // Every level of every colour beside black and white of the others.
+    std::vector<uint8_t> extremes;
+    for (int level = 0; level < 256; ++level) {
+      for (const int other : {0, 255}) {
+        for (int channel = 0; channel < 3; ++channel) {
+          for (int c = 0; c < 3; ++c) extremes.push_back(uint8_t(c == channel ? level : other));
+        }
+      }
+    }
+    const int width = int(extremes.size() / 3);
+    const PixelView view = viewOf(extremes, width, 1, 3);
+    const auto got = convertColours(view, {0, 0, width, 1}, 1, support.isa);
+    const auto expected = convertColours(view, {0, 0, width, 1}, 1, cpu::Isa::kPortable);
+    CHECK(std::memcmp(got->view().data, expected->view().data, size_t(width)) == 0);
+  }
 }
 
 const TurboJpeg* library(const std::string& test) {

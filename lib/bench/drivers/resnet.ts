@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import type { LoadOptions } from '../../model-options.js'
 import { ResNet } from '../../resnet.js'
 import { Tensor } from '../../tensor.js'
+import { deviceMemory } from '../device-memory.js'
 import type { Opened } from '../measure.js'
 import { type StageSums, stageSums, stagesBetween } from '../stages.js'
 import type { Network, Trial } from '../types.js'
@@ -28,6 +29,7 @@ export async function open(trial: Trial): Promise<Opened> {
     },
     prepare: () => prepare(model, trial),
     stages: () => watchStages(model),
+    deviceMemory: () => deviceMemory(model.stats()),
     close: () => model.dispose(),
   }
 }

@@ -19,7 +19,7 @@ export function gpuCharts({ speed, ceilings, layers }: GpuResults): Chart[] {
     }
   })
   const second = ceilings.flatMap(({ name, value }): [number, number][] => {
-    const megabytes = /^L2 read (\d+) MB$/.exec(name)?.[1]
+    const megabytes = /^L2 read (\d+) MiB$/.exec(name)?.[1]
     return megabytes === undefined ? [] : [[Number(megabytes), value]]
   })
   if (second.length > 1) {
@@ -28,7 +28,7 @@ export function gpuCharts({ speed, ceilings, layers }: GpuResults): Chart[] {
       title: 'L2 by footprint',
       caption: 'GB a second read past L1 when all multiprocessors read the same megabytes again and again.',
       legend: 1,
-      option: lineChart(lines, { x: 'MB', y: 'GB/s', xScale: 'value', yScale: 'value' }),
+      option: lineChart(lines, { x: 'MiB', y: 'GB/s', xScale: 'value', yScale: 'value' }),
     })
   }
   return [...charts, ...layers.map(layerChart)]
@@ -108,9 +108,9 @@ export function gpuReport(results: GpuResults): string {
       ),
       table(
         'Answers',
-        ['suite', 'case', 'error', 'bound', "PyTorch's own"],
-        results.accuracy.map(({ suite, case: name, error, bound, peerError }) => {
-          return [suite, name, number(error), number(bound), peerError === undefined ? '' : number(peerError)]
+        ['suite', 'case', 'error', 'bound', "PyTorch's own", 'against a wrong answer'],
+        results.accuracy.map(({ suite, case: name, error, bound, peerError, controlError }) => {
+          return [suite, name, number(error), number(bound), optional(peerError), optional(controlError)]
         }),
       ),
       table(
@@ -147,6 +147,7 @@ export function gpuReport(results: GpuResults): string {
   })
 }
 
+const optional = (value: number | undefined) => (value === undefined ? '' : number(value))
 const percent = (share: number | undefined) => (share === undefined ? '' : `${Math.round(share * 100)} %`)
 
 function speedRows({ speed }: GpuResults): (string | number)[][] {

@@ -24,6 +24,8 @@ export interface Accuracy {
   good: boolean
   /** The same of PyTorch's own in that dtype. */
   peerError?: number
+  /** Ours against a wrong answer, PyTorch's with one weight or input changed: above the bound, or the comparison is worth nothing. */
+  controlError?: number
 }
 export interface Speed {
   network: string
@@ -83,6 +85,10 @@ export interface GpuResults {
   mode: Mode
   /** Rehearsed without a device: nothing in it is a result. */
   dryRun: boolean
+  /** Of a rehearsal: what stood for what. */
+  simulated?: string
+  /** What the numbers of each field are in, for whoever reads the file alone. */
+  units: typeof units
   /** Name, multiprocessors, clocks, power, driver, versions; what cuDNN says of the device. */
   card: Record<string, unknown>
   ceilings: Ceiling[]
@@ -97,6 +103,20 @@ export interface GpuResults {
   steps: StepResult[]
 }
 
+const units = {
+  accuracy: 'errors and bounds: max|ours - reference| / max|reference|; of kernels, cases that failed',
+  speed: 'rounds: images/s; latencyMs: ms; share: of the images/s of the roofline, 1 being all',
+  layers: 'milliseconds: ms; bytes: bytes; flop: FLOP; share: least time / time taken, 1 being all',
+  conditions:
+    'least, median and most while the step ran: smMhz, memoryMhz in MHz, powerW in W, temperature in degrees Celsius, usedMiB in MiB',
+  steps: 'seconds: s',
+} as const
+
+const rehearsal =
+  'A rehearsal: our side ran over a simulated CUDA device and cuDNN on the processor, PyTorch on the processor too, with small ' +
+  'pictures and narrow networks. It shows that the steps run and that the answers agree. Its times are of the simulation: no figure ' +
+  'in it is of any device.'
+
 /** What roofline shares are taken against, by the network's dtype. */
 export const copyCeiling = 'device copy'
 export const matrixCeiling = (dtype: string) => `matrix ${dtype}`
@@ -109,14 +129,17 @@ export function assemble(lines: readonly Line[]): GpuResults {
   const found = all.flatMap((outcome) => outcome.found)
   const of = <T>(kind: string) => found.filter((one) => one.kind === kind).map(withoutKind<T>)
   const ceilings = of<Ceiling>('ceiling')
+  // One rehearsed step makes the whole a rehearsal, whatever the last run was.
+  const dryRun = lines.some((line) => line.line === 'run' && line.mode === 'dry')
   return {
     format: gpuFormat,
     version: gpuVersion,
     date: head.date,
     package: head.version,
     mode: head.mode,
-    // One rehearsed step makes the whole a rehearsal, whatever the last run was.
-    dryRun: lines.some((line) => line.line === 'run' && line.mode === 'dry'),
+    dryRun,
+    ...(dryRun ? { simulated: rehearsal } : {}),
+    units,
     card: Object.assign({}, ...of<Record<string, unknown>>('card')),
     ceilings,
     accuracy: of<Accuracy>('accuracy'),
@@ -200,7 +223,7 @@ export function problemsOf({ accuracy, figures, checks, steps }: GpuResults): st
       .map(({ name, value, unit, most }) => `${name}: ${value} ${unit}, at most ${most}`),
     ...checks.filter(({ good }) => !good).map(({ name, detail }) => `${name}: ${detail}`),
     ...steps
-      .filter(({ status }) => status !== 'done' && status !== 'skipped')
+      .filter(({ status }) => !['done', 'skipped', 'not run'].includes(status))
       .map(({ step, status, reason }) => `${step}: ${status}${reason === undefined ? '' : `, ${reason}`}`),
   ]
 }
@@ -239,6 +262,29 @@ export function cardSlug(name: string): string {
     .toLowerCase()
     .replace(/[^a-z0-9]+/g, '-')
     .replace(/^-|-$/g, '')
+}
+
+/** Answers by suite, and what was not run: lines that a rehearsal may show too, since they hold no time. */
+export function countsOf({ accuracy, checks, steps }: GpuResults): string[] {
+  const suites = [...new Set(accuracy.map(({ suite }) => suite))]
+  const notRun = steps.filter(({ status }) => status === 'not run').map(({ step }) => step)
+  return [
+    ...suites.map((suite) => {
+      const rows = accuracy.filter((row) => row.suite === suite)
+      const [good, controls] = [
+        rows.filter((row) => row.good),
+        rows.filter((row) => row.controlError !== undefined),
+      ]
+      const refused = controls.filter(({ controlError, bound }) => (controlError as number) > bound)
+      const shown =
+        controls.length === 0 ? '' : `; of ${controls.length} wrong ones ${refused.length} refused`
+      return `answers, ${suite}: ${good.length} of ${rows.length} within their bounds${shown}`
+    }),
+    ...(checks.length === 0
+      ? []
+      : [`checks: ${checks.filter(({ good }) => good).length} of ${checks.length} hold`]),
+    ...(notRun.length === 0 ? [] : [`not run: budget: ${notRun.join(', ')} (--resume runs them)`]),
+  ]
 }
 
 /** The figures that a person looks for first, as lines. */

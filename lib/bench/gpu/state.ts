@@ -10,7 +10,8 @@ export interface Found {
   kind: string
   [field: string]: unknown
 }
-export type StepStatus = 'done' | 'failed' | 'timeout' | 'skipped'
+/** 'skipped': the machine lacks what it needs; 'not run': the budget had too little left for it. */
+export type StepStatus = 'done' | 'failed' | 'timeout' | 'skipped' | 'not run'
 export type Line =
   | { line: 'run'; date: string; mode: Mode; version: string }
   | { line: 'begin'; step: string }

@@ -1,4 +1,4 @@
-/** What scripts/gpu-check does, as data: phases of steps, each step a child process with a time-out of its own. */
+/** What scripts/gpu-check does, as data: phases of steps, each step a child process with a share of the whole run's time. */
 
 export type Mode = 'full' | 'quick' | 'dry'
 
@@ -17,85 +17,104 @@ export interface Step {
   phase: Phase
   /** Of bench/gpu; a native program lies where the carried or built binaries are. */
   program: { kind: 'node' | 'python' | 'native'; file: string; args: string[] }
-  /** After which the child is killed; what it has recorded stays. */
-  seconds: number
+  /** Seconds that are kept for it (budget.ts); of a spare step, seconds that must be left over for it to begin. */
+  share: number
+  /** Seconds after which the child is killed, however many are left; what it has recorded stays. */
+  most: number
+  /** Nothing is kept for it: it runs on what the others have left. */
+  spare: boolean
   /** Has no meaning without a device: a rehearsal lists it as skipped. */
   deviceOnly: boolean
   /** A step whose files it reads: it runs before it in the same run. */
   needs?: string
 }
 
+/** Share and most, in seconds; undefined: not in this mode, in a rehearsal skipped by name. */
+type Limits = readonly [share: number, most: number] | undefined
+
 interface Row {
   id: string
   file: string
   args?: string[]
-  /** In a full run, in --quick (0: left out), in a rehearsal (0: skipped by name). */
-  seconds: Record<Mode, number>
+  full: Limits
+  quick?: Limits
+  dry: Limits
   needs?: string
+  spare?: boolean
 }
 
-const speedOf = (network: string, dtype: string, full: number, quick: number): Row => ({
+const speedOf = (network: string, dtype: string, full: Limits, more: Partial<Row> = {}): Row => ({
   id: `speed.${network}-${dtype}`,
   file: 'speed.mjs',
   args: ['--network', network, '--dtype', dtype],
-  seconds: { full, quick, dry: 180 },
+  full,
+  dry: [20, 300],
+  ...more,
 })
 const compileOf = (batch: number): Row => ({
   id: `compile.resnet50-${batch}`,
   file: 'compile.mjs',
   args: ['--batch', String(batch)],
-  seconds: { full: 180, quick: 0, dry: 0 },
+  full: [75, 180],
+  dry: undefined,
+  spare: true,
 })
 
 /** In the order in which they run: what matters most comes first, since the budget may end the run. */
 const rows: Row[] = [
-  { id: 'card.describe', file: 'card.py', seconds: { full: 20, quick: 15, dry: 60 } },
-  { id: 'card.probe', file: 'resnet_gpu_probe', seconds: { full: 30, quick: 15, dry: 60 } },
-  { id: 'card.matrix', file: 'matrix.py', seconds: { full: 25, quick: 15, dry: 60 } },
-  { id: 'accuracy.kernels', file: 'device_kernels_test', seconds: { full: 30, quick: 0, dry: 120 } },
-  { id: 'accuracy.reference', file: 'reference.py', seconds: { full: 35, quick: 20, dry: 120 } },
+  { id: 'card.describe', file: 'card.py', full: [20, 25], quick: [14, 15], dry: [3, 60] },
+  { id: 'card.probe', file: 'resnet_gpu_probe', full: [25, 30], quick: [12, 15], dry: [3, 60] },
+  { id: 'card.matrix', file: 'matrix.py', full: [20, 30], quick: [12, 15], dry: [3, 60] },
+  { id: 'accuracy.kernels', file: 'device_kernels_test', full: [20, 40], dry: [20, 120] },
+  { id: 'accuracy.reference', file: 'reference.py', full: [40, 60], quick: [16, 25], dry: [20, 300] },
   {
     id: 'accuracy.networks',
     file: 'networks.mjs',
-    seconds: { full: 50, quick: 20, dry: 240 },
+    full: [45, 90],
+    quick: [16, 25],
+    dry: [20, 300],
     needs: 'accuracy.reference',
   },
-  { id: 'accuracy.operations', file: 'operations.mjs', seconds: { full: 20, quick: 0, dry: 120 } },
-  speedOf('resnet50', 'float16', 110, 45),
-  { id: 'speed.layers', file: 'layers.mjs', seconds: { full: 25, quick: 0, dry: 120 } },
-  { id: 'speed.serving', file: 'serving.mjs', seconds: { full: 35, quick: 0, dry: 120 } },
-  { id: 'speed.start', file: 'start.mjs', seconds: { full: 30, quick: 0, dry: 120 } },
-  { id: 'speed.memory', file: 'memory.mjs', seconds: { full: 40, quick: 0, dry: 120 } },
-  speedOf('resnet18', 'float16', 40, 0),
-  speedOf('resnext50_32x4d', 'float16', 50, 0),
-  { id: 'reliability.soak', file: 'soak.mjs', seconds: { full: 50, quick: 0, dry: 60 } },
-  { id: 'reliability.cycles', file: 'cycles.mjs', seconds: { full: 20, quick: 0, dry: 120 } },
-  { id: 'reliability.outOfMemory', file: 'out-of-memory.mjs', seconds: { full: 25, quick: 0, dry: 120 } },
-  { id: 'reliability.sanitizer', file: 'sanitizer.mjs', seconds: { full: 60, quick: 0, dry: 0 } },
-  // From here on what a second run may have to finish.
+  {
+    id: 'accuracy.operations',
+    file: 'operations.mjs',
+    full: [30, 60],
+    dry: [20, 180],
+    needs: 'accuracy.reference',
+  },
+  speedOf('resnet50', 'float16', [95, 130], { quick: [40, 60] }),
+  { id: 'speed.layers', file: 'layers.mjs', full: [20, 40], dry: [20, 120] },
+  { id: 'speed.serving', file: 'serving.mjs', full: [30, 50], dry: [20, 120] },
+  { id: 'speed.start', file: 'start.mjs', full: [25, 40], dry: [20, 120] },
+  { id: 'speed.memory', file: 'memory.mjs', full: [30, 50], dry: [20, 120] },
+  speedOf('resnet18', 'float16', [20, 45]),
+  speedOf('resnext50_32x4d', 'float16', [25, 60]),
+  { id: 'reliability.soak', file: 'soak.mjs', full: [42, 55], dry: [20, 60] },
+  { id: 'reliability.cycles', file: 'cycles.mjs', full: [12, 25], dry: [20, 120] },
+  { id: 'reliability.outOfMemory', file: 'out-of-memory.mjs', full: [15, 30], dry: [20, 120] },
+  { id: 'reliability.sanitizer', file: 'sanitizer.mjs', full: [20, 115], dry: undefined },
+  // From here on what the others must have left time for, and a second run may have to finish.
   compileOf(256),
-  speedOf('resnet152', 'float16', 60, 0),
-  speedOf('resnet50', 'bfloat16', 40, 0),
-  speedOf('resnet50', 'tf32', 40, 0),
+  speedOf('resnet152', 'float16', [30, 60], { spare: true }),
+  speedOf('resnet50', 'bfloat16', [25, 45], { spare: true }),
+  speedOf('resnet50', 'tf32', [25, 45], { spare: true }),
   compileOf(1),
   compileOf(32),
 ]
 
-const kindOf = (file: string) =>
-  file.endsWith('.py') ? 'python' : file.endsWith('.mjs') ? 'node' : ('native' as const)
+const kindOf = (file: string): Step['program']['kind'] =>
+  file.endsWith('.py') ? 'python' : file.endsWith('.mjs') ? 'node' : 'native'
 
 /** All steps of a mode, in order. */
 export function stepsOf(mode: Mode): Step[] {
-  return rows
-    .filter(({ seconds }) => mode === 'dry' || seconds[mode] > 0)
-    .map(({ id, file, args = [], seconds, needs }) => ({
-      id,
-      phase: id.split('.')[0] as Phase,
-      program: { kind: kindOf(file), file, args: [...args] },
-      seconds: seconds[mode],
-      deviceOnly: mode === 'dry' && seconds.dry === 0,
-      ...(needs === undefined ? {} : { needs }),
-    }))
+  return rows.flatMap(({ id, file, args = [], needs, spare = false, [mode]: limits }) => {
+    const deviceOnly = mode === 'dry' && limits === undefined
+    if (limits === undefined && !deviceOnly) return []
+    const [share, most] = limits ?? [0, 0]
+    const program = { kind: kindOf(file), file, args: [...args] }
+    const phase = id.split('.')[0] as Phase
+    return [{ id, phase, program, share, most, spare, deviceOnly, ...(needs === undefined ? {} : { needs }) }]
+  })
 }
 
 export interface Selection {
@@ -123,11 +142,4 @@ export function selectSteps(all: readonly Step[], { only = [], from, done = new 
   // Done before or not asked for: what a chosen step reads is gone with the run that wrote it.
   const needed = new Set([...chosen.map(({ id }) => id), ...chosen.map(({ needs }) => needs)])
   return all.filter(({ id }) => needed.has(id))
-}
-
-/** Seconds that a step may take of what is left of the whole; undefined: none, since it would end at once. */
-export function allowance(step: Step, leftSeconds: number): number | undefined {
-  const least = 5
-  const seconds = Math.min(step.seconds, leftSeconds)
-  return seconds >= Math.min(least, step.seconds) ? seconds : undefined
 }

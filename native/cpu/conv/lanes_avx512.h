@@ -13,6 +13,10 @@ struct Avx512Lanes {
 
   static Vector zero() { return _mm512_setzero_ps(); }
   static Vector load(const float* p) { return _mm512_loadu_ps(p); }
+  // Into L1; the address need not be mapped.
+  static void prefetch(const float* p) {
+    _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
+  }
   static Vector broadcast(const float* p) { return _mm512_set1_ps(*p); }
   static Vector set(float value) { return _mm512_set1_ps(value); }
   static Vector fma(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }

@@ -63,6 +63,7 @@ struct PortableLanes {
     return out;
   }
   static Vector set(float value) { return Vector{value, value, value, value}; }
+  static void prefetch(const float*) {}
   static Vector broadcast(const float* p) { return set(*p); }
   static Vector fma(Vector a, Vector b, Vector c) { return a * b + c; }
   static Vector add(Vector a, Vector b) { return a + b; }

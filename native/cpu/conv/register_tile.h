@@ -3,7 +3,8 @@
 // A tier gives `Lanes` with  Vector, kWidth, kRows (largest M), kPanel (N) and the operations
 // below. Each file that includes this is compiled with that tier's flags only, hence the anonymous
 // namespace: no instance may be shared.
-// bound: M * N / (multiply-adds a cycle) cycles per float of a row; a broadcast serves N/kWidth
+// bound: M * N / (multiply-adds a cycle) cycles per float of a row; a broadcast serves N/kWidth. With few rows the weights
+// are what it waits for: they are asked for ahead, since the processor's own prefetching ends at every page.
 #pragma once
 
 #include <array>
@@ -20,6 +21,10 @@
 
 namespace resnet::cpu {
 namespace {
+
+// Rows of a panel ahead: 4 KB with N = 32. From 16 to 96 are within 3% of each other on a Xeon of 2023, where none at all
+// costs a fifth of a network's time at batch 1.
+constexpr int kPrefetchRows = 32;
 
 // kStride and kDepth 0: read from the arguments.
 template <class Lanes, int M, int M1, int kStride, int kDepth>
@@ -44,6 +49,9 @@ void registerTile(const TileArgs& t) {
       Vector b[kVectors];
       RESNET_UNROLL
       for (int n = 0; n < kVectors; ++n) b[n] = Lanes::load(w + n * Lanes::kWidth);
+      RESNET_UNROLL
+      for (int n = 0; n < Lanes::kPanel; n += kBlock)  // a cache line
+        Lanes::prefetch(w + kPrefetchRows * Lanes::kPanel + n);
       RESNET_UNROLL
       for (int m = 0; m < M; ++m) {
         const Vector a = Lanes::broadcast(m < M1 ? a0 + m * stride : a1 + (m - M1) * stride);

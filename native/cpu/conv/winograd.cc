@@ -299,17 +299,18 @@ class WinogradConv final : public Candidate {
 // Cycles of one thread for a product of `rows` pixels or tiles with [depth][k] weights that are
 // read from memory.
 double productCycles(const StepQuery& query, double rows, double depth, double k) {
-  constexpr double kBytesPerCycle = 10, kLatencyCycles = 4, kCallCycles = 60;
+  constexpr double kLatencyCycles = 4, kCallCycles = 60;
+  const Balance balance = hostBalance(query.isa);
   const Microkernels& kernels = microkernels(query.isa);
   const double tiles = std::ceil(rows / kernels.maxRows), panels = std::ceil(k / kernels.panel);
-  const double step = std::max(rows / tiles * kernels.panel / 16, kLatencyCycles);
+  const double step = std::max(rows / tiles * kernels.panel / balance.multiplyAdds, kLatencyCycles);
   const double compute = tiles * panels * (depth * step + kCallCycles);
   return std::max(compute / query.threads,
-                  4 * depth * k / kBytesPerCycle / std::min(query.threads, 2));
+                  4 * depth * k / balance.streamedBytes / std::min(query.threads, 2));
 }
 
 // The model behind the choice. On Zen 4 it picks what was measured to be fastest for every 3x3
-// layer of ResNet-18 and -50, with one and two threads, batch 1 and 8.
+// layer of ResNet-18 and -50, with one and two threads, batch 1 and 8; on Emerald Rapids at batch 1 with two.
 double winogradCycles(const StepQuery& query, int m) {
   const ConvStep& step = convOf(query);
   const ValueInfo &in = query.value(step.input), &out = query.value(step.output);

@@ -88,6 +88,7 @@ Entry::Entry(const char* name, Kind kind) : lock_(state().mutex) {
     code_ = cudaErrorInvalidDevice;
   } else if (kind != kPlain && device().lost != cudaSuccess) {
     code_ = device().lost;
+    orderStopped(&device());
   }
 }
 

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 #include "test/cuda/simulated/state.h"
@@ -203,8 +204,11 @@ void forgetMemory() {
   for (Device& device : all.devices)
     while (!device.allocations.empty()) releaseDevice(device.allocations.begin()->second.data);
   if (region == nullptr) return;
-  // Addresses may come again now.
-  madvise(region, regionUsed, MADV_DONTNEED);
+  // Addresses may come again now; mapped anew, they are new to the sanitizers too.
+  if (regionUsed > 0 &&
+      mmap(region, regionUsed, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
+           -1, 0) == MAP_FAILED)
+    std::abort();
   regionUsed = 0;
 }
 

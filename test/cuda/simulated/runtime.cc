@@ -45,7 +45,7 @@ Work copyWork(void* to, const void* from, size_t bytes) {
             std::memmove(to, from, bytes);
             return cudaSuccess;
           },
-          false, 2};
+          false, 2, true};
 }
 
 cudaError_t copyAsync(Entry& entry, void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
@@ -63,18 +63,21 @@ cudaError_t copyAsync(Entry& entry, void* to, const void* from, size_t bytes, cu
   ++state().pageableCopies;
   if (source.place == Place::kPageable && target.place == Place::kDevice) {
     // Read now into the driver's own memory, copied later.
-    auto staged = std::make_shared<std::vector<uint8_t>>(static_cast<const uint8_t*>(from),
-                                                         static_cast<const uint8_t*>(from) + bytes);
+    const auto staged = [&] {
+      const Shown shown;
+      const auto* data = static_cast<const uint8_t*>(from);
+      return std::make_shared<std::vector<uint8_t>>(data, data + bytes);
+    }();
     return submit(stream, {"a copy",
                            [=] {
                              std::memcpy(to, staged->data(), bytes);
                              return cudaSuccess;
                            },
-                           false, 4});
+                           false, 4, true});
   }
   const OperationPointer operation =
       enqueue(stream, std::make_shared<const Work>(copyWork(to, from, bytes)));
-  drive(entry.lock(), operation);
+  await(entry.lock(), operation);
   return state().devices[size_t(operation->device)].lost;
 }
 
@@ -87,7 +90,7 @@ cudaError_t copyNow(Entry& entry, void* to, const void* from, size_t bytes, cuda
   if (code != cudaSuccess) return code;
   const OperationPointer operation =
       enqueue(nullptr, std::make_shared<const Work>(copyWork(to, from, bytes)));
-  drive(entry.lock(), operation);
+  await(entry.lock(), operation);
   return entry.device().lost;
 }
 
@@ -353,6 +356,7 @@ cudaError_t cudaDeviceSynchronize() {
   if (entry.ok()) entry.leave(refuseUnsafe());
   if (!entry.ok()) return entry.leave();
   driveDevice(entry.lock(), currentDevice);
+  orderStopped(&entry.device());
   return entry.leave(entry.device().lost);
 }
 

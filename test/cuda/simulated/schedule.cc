@@ -51,6 +51,13 @@ class OpenMemory {
   int device_ = -1;
 };
 
+cudaError_t runOnDevice(Operation& operation, const Device& device) {
+  const OnStream stream(operation, &device);
+  if (operation.work->copies) return operation.work->run();
+  const Hidden hidden;
+  return operation.work->run();
+}
+
 void run(Lock& lock, Operation& operation, OpenMemory& memory) {
   State& all = state();
   Device& device = all.devices[size_t(operation.device)];
@@ -66,7 +73,11 @@ void run(Lock& lock, Operation& operation, OpenMemory& memory) {
         ++all.hostFunctions;
         lock.unlock();
         inHostFunction = true;
-        operation.work->run();
+        {
+          OnStream stream(operation, &device);
+          stream.call([](void* work) { static_cast<const Work*>(work)->run(); },
+                      const_cast<Work*>(operation.work.get()));
+        }
         inHostFunction = false;
         lock.lock();
         --all.hostFunctions;
@@ -80,11 +91,15 @@ void run(Lock& lock, Operation& operation, OpenMemory& memory) {
       }
       if (device.lost == cudaSuccess) {
         memory.open(operation.device);
-        const cudaError_t code = operation.work->run();
+        const cudaError_t code = runOnDevice(operation, device);
         if (code != cudaSuccess) device.lost = code;
       }
     }
     device.clock = std::max(device.clock, operation.finished);
+  }
+  // A marker passes on the order of what it waited for.
+  if (operation.number == 0) {
+    const OnStream stream(operation, &device);
   }
 }
 
@@ -112,6 +127,7 @@ OperationPointer append(int device, std::shared_ptr<const Work> work,
   for (OperationPointer& other : after)
     if (other != nullptr) operation->after.push_back(std::move(other));
   all.pending.push_back(operation);
+  orderEnqueued(*operation);
   if (operation->work->onHost) {
     if (!all.deviceThread) std::thread(runUnasked).detach();
     all.deviceThread = true;
@@ -163,6 +179,11 @@ void drive(Lock& lock, const OperationPointer& until) {
     all.busy = false;
     all.changed.notify_all();
   }
+}
+
+void await(Lock& lock, const OperationPointer& until) {
+  drive(lock, until);
+  orderWaited(until.get());
 }
 
 void driveDevice(Lock& lock, int device) {

@@ -16,6 +16,8 @@
 #include <thread>
 #include <vector>
 
+#include "test/cuda/simulated/order.h"
+
 namespace resnet::simulated {
 
 // What a piece of work does; shared by a graph and all its launches. Its context goes when the last of them does.
@@ -24,6 +26,7 @@ struct Work {
   std::function<cudaError_t()> run;  // empty: a marker
   bool onHost = false;               // a host function: runs without the lock, device memory closed
   double microseconds = 1;           // on the simulated clock
+  bool copies = false;               // between the host and a device, or within one
 };
 
 // One queued piece of work.
@@ -33,6 +36,9 @@ struct Operation {
   std::vector<std::shared_ptr<Operation>> after;
   bool done = false;
   double finished = 0;  // microseconds on the device's clock
+  // Of order.cc, once it runs: how many ran before, counted from 1, and on which track.
+  uint64_t number = 0;
+  size_t track = 0;
 };
 using OperationPointer = std::shared_ptr<Operation>;
 
@@ -111,7 +117,11 @@ struct State {
 };
 State& state();
 
-using Lock = std::unique_lock<std::mutex>;
+// The machine's lock. What is done with it held is the machine's own, and hidden from ThreadSanitizer.
+class Lock : private Hidden, public std::unique_lock<std::mutex> {
+ public:
+  using std::unique_lock<std::mutex>::unique_lock;
+};
 
 extern thread_local int currentDevice;
 extern thread_local cudaError_t lastError;
@@ -154,6 +164,8 @@ void forgetMemory();
 OperationPointer enqueue(CUstream_st* stream, std::shared_ptr<const Work> work);
 void drive(Lock& lock, const OperationPointer& until);
 void driveDevice(Lock& lock, int device);
+// Drives to it, and puts what the calling thread does next behind it.
+void await(Lock& lock, const OperationPointer& until);
 // When `stream` captures, the capture; null otherwise.
 Capture* captureOf(CUstream_st* stream);
 // A call that no capture allows invalidates those it disturbs.

@@ -98,7 +98,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   const cudaError_t refused = refuseInCapture(stream);
   if (refused != cudaSuccess) return entry.leave(refused);
   const int device = deviceOf(stream);
-  drive(entry.lock(), tailOf(stream));
+  await(entry.lock(), tailOf(stream));
   return entry.leave(lostOf(device));
 }
 
@@ -111,7 +111,10 @@ cudaError_t cudaStreamQuery(cudaStream_t stream) {
   if (refused != cudaSuccess) return entry.leave(refused);
   const int device = deviceOf(stream);
   const OperationPointer tail = tailOf(stream);
-  if (tail == nullptr || tail->done) return entry.leave(lostOf(device));
+  if (tail == nullptr || tail->done) {
+    orderWaited(tail.get());
+    return entry.leave(lostOf(device));
+  }
   drive(entry.lock(), tail);
   return entry.leave(lostOf(device) != cudaSuccess ? lostOf(device) : cudaErrorNotReady);
 }
@@ -194,7 +197,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
     capture->invalid = true;
     return entry.leave(cudaErrorStreamCaptureIsolation);
   }
-  if (event->operation == nullptr || event->operation->done) return entry.leave();
+  if (event->operation == nullptr) return entry.leave();
   const OperationPointer before = enqueue(stream, marker());
   before->after.push_back(event->operation);
   return entry.leave();
@@ -206,7 +209,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   if (!validEvent(event)) return entry.leave(cudaErrorInvalidResourceHandle);
   if (event->capture != nullptr) return entry.leave(cudaErrorCapturedEvent);
   const int device = event->device;
-  drive(entry.lock(), event->operation);
+  await(entry.lock(), event->operation);
   return entry.leave(lostOf(device));
 }
 
@@ -217,7 +220,10 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
   if (event->capture != nullptr) return entry.leave(cudaErrorCapturedEvent);
   const int device = event->device;
   const OperationPointer operation = event->operation;
-  if (operation == nullptr || operation->done) return entry.leave(lostOf(device));
+  if (operation == nullptr || operation->done) {
+    orderWaited(operation.get());
+    return entry.leave(lostOf(device));
+  }
   drive(entry.lock(), operation);
   return entry.leave(lostOf(device) != cudaSuccess ? lostOf(device) : cudaErrorNotReady);
 }

@@ -125,7 +125,7 @@ bool tryOne(const TurboJpeg& jpeg, const std::vector<std::vector<uint8_t>>& file
     return false;
   }
   const PixelView view = decoded.value().view();
-  const auto converted = convertColours(view, resize.needed(), planes);
+  const auto converted = convertColours(view, resize.needed(), planes, isa);
   std::vector<float> output(preset.mean.size() * size_t(preset.width) * size_t(preset.height),
                             std::nanf(""));
   demand(resize.run(converted ? converted->view() : view, output.data(), Control{}).ok(), "resize");
