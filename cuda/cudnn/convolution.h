@@ -49,9 +49,11 @@ enum ConvolutionUid : int64_t {
 };
 
 // One shape is stated in several forms, because cuDNN keeps different engines for them. kPrecompiled adds
-// the residual before the bias, the form of the kernels that cuDNN carries; kGeneric adds it after, or
-// without a residual swaps the operands, which only engines compiled at run time take; kMatmul is for
-// isMatmul() alone, and compiled at run time too.
+// the residual before the bias, the form of the kernels that cuDNN carries; kGeneric adds it after, which
+// only engines compiled at run time take. Without a residual kGeneric swaps the operands of the bias's
+// addition: cuDNN 9.24 answers with precompiled engines again, which are left to the first form, and but for
+// Turing with one compiled at run time (real_cudnn_test.cc). It has more of those for a float32 bias, which
+// no form states (docs/cudnn-questions.md). kMatmul is for isMatmul() alone, and compiled at run time too.
 enum class GraphForm { kPrecompiled, kGeneric, kMatmul };
 
 // The operation graph as cudnn_frontend's JSON. Needs neither cuDNN nor a device.

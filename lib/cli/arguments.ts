@@ -7,6 +7,14 @@ export function atLeastOne(text: string): number {
   throw new InvalidArgumentError('Expected a whole number of at least 1.')
 }
 
+export function upTo(most: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text)
+    if (Number.isInteger(value) && value >= 1 && value <= most) return value
+    throw new InvalidArgumentError(`Expected a whole number from 1 to ${most}.`)
+  }
+}
+
 export function positive(text: string): number {
   const value = Number(text)
   if (value > 0 && Number.isFinite(value)) return value

@@ -8,6 +8,7 @@ import { loadBinding } from '../native/load.js'
 import { cudaBackend, fileOf } from '../native/plugin.js'
 import { ResNet } from '../resnet.js'
 import { packageRoot } from '../root.js'
+import { examineModel, type ModelReport, type ModelRequest, modelRows, stepTable } from './doctor-model.js'
 import { asJson, type ExitCode, exitCode } from './exit.js'
 import { print } from './output.js'
 import { packageVersion } from './version.js'
@@ -73,17 +74,26 @@ interface Report {
   }
   cuda: Cuda
   selfTest?: SelfTest
+  /** Where one was asked for. */
+  model?: ModelReport
   problems: string[]
 }
 
-/** `resnet doctor`: what this machine and this installation offer, and whether they work. */
-export async function doctor(options: { json?: boolean }): Promise<ExitCode> {
-  const report = await examine()
-  await print(options.json ? `${JSON.stringify(report)}\n` : text(report))
+export interface DoctorOptions extends Partial<ModelRequest> {
+  json?: boolean
+}
+
+/**
+ * `resnet doctor`: what this machine and this installation offer, and whether they work; with a model also how its steps
+ * run here.
+ */
+export async function doctor({ json, ...model }: DoctorOptions): Promise<ExitCode> {
+  const report = await examine(model)
+  await print(json ? `${JSON.stringify(report)}\n` : text(report))
   return report.ok ? exitCode.ok : exitCode.someFailed
 }
 
-async function examine(): Promise<Report> {
+async function examine({ model, ...how }: Partial<ModelRequest>): Promise<Report> {
   const report: Report = {
     ok: true,
     version: packageVersion,
@@ -109,6 +119,9 @@ async function examine(): Promise<Report> {
     if (!report.selfTest.ok) report.problems.push(selfTestProblem('CPU', report.selfTest))
     report.cuda = await examineCuda(binding)
     report.problems.push(...cudaProblems(report.cuda))
+    if (model !== undefined) report.model = await examineModel({ model, ...how })
+    if (report.model !== undefined && 'error' in report.model)
+      report.problems.push(modelProblem(report.model))
   } catch (error) {
     report.problems.push(asJson(error).message)
   }
@@ -192,6 +205,10 @@ function selfTestProblem(where: string, { error, correct, images }: SelfTest): s
   return `The self-test on ${where} recognised ${correct} of ${images} sample digits; expected all of them.`
 }
 
+function modelProblem({ model, error }: ModelReport & { error: { code: string; message: string } }): string {
+  return `The model '${model}' cannot be run (${error.code}): ${error.message}`
+}
+
 function text(report: Report): string {
   const rows: [string, string][] = [
     ['resnet', report.version],
@@ -203,8 +220,9 @@ function text(report: Report): string {
     ['  JPEG', jpegText(report.images.jpeg)],
     ...selfTestRows(report.selfTest),
     ...cudaRows(report.cuda),
+    ...modelRows(report.model),
   ]
-  const lines = rows.map(([name, value]) => `${name.padEnd(10)} ${value}\n`)
+  const lines = [...rows.map(([name, value]) => `${name.padEnd(10)} ${value}\n`), stepTable(report.model)]
   const problems = report.problems.map((problem) => `  - ${problem}\n`)
   return `${lines.join('')}\n${report.ok ? 'All is well.\n' : `Something is wrong:\n${problems.join('')}`}`
 }

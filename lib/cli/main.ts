@@ -1,9 +1,9 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from 'commander'
-import { atLeastOne, device } from './arguments.js'
+import { atLeastOne, device, upTo } from './arguments.js'
 import { addBench } from './bench-command.js'
 import { type ClassifyOptions, classify } from './classify.js'
-import { doctor } from './doctor.js'
+import { type DoctorOptions, doctor } from './doctor.js'
 import { embed } from './embed.js'
 import { asJson, complain, type ExitCode, exitCode } from './exit.js'
 import type { ImageOptions } from './images.js'
@@ -47,6 +47,13 @@ function noStandardInput(names: string[], command: Command): void {
 function resumesAFile({ output, resume }: ImageOptions, command: Command): void {
   if (resume && output === undefined) {
     command.error('error: --resume needs --output <file>: the file of the run to go on with.')
+  }
+}
+
+function describesAModel(options: DoctorOptions, command: Command): void {
+  const how = options.device ?? options.batch ?? options.size
+  if (options.model === undefined && how !== undefined) {
+    command.error('error: --device, --batch and --size say how --model is run: name a model.')
   }
 }
 
@@ -136,9 +143,33 @@ ${exitHelp}`,
     .description(
       'Check this machine and this installation: versions, CPU, instruction sets, threads, a self-test.',
     )
+    .option(
+      '-m, --model <checkpoint or name>',
+      'also run this network (an architecture by name: random weights) and show every step: its kernel or engine, time, ' +
+        'workspace, share of the roofline, and what was refused and why',
+    )
+    .option(
+      '-d, --device <device>',
+      "where the model runs: 'auto' (default), 'cpu', 'cuda' or 'cuda:1'",
+      device,
+    )
+    .option('-b, --batch <number>', 'images in its batch (default: 1)', upTo(1024))
+    .option('--size <pixels>', "height and width of its images (default: the model's own)", upTo(65_536))
     .option('-j, --json', 'as one JSON object')
-    .addHelpText('after', '\nExit code: 0 all good, 1 something is wrong.')
-    .action((options: { json?: boolean }) => finish(doctor(options)))
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ resnet doctor
+  $ resnet doctor --model resnet50.safetensors --batch 8
+  $ resnet doctor --model resnet50 --device cuda --batch 32 --json
+
+Exit code: 0 all good, 1 something is wrong (a model that cannot be run, too), 2 wrong usage.`,
+    )
+    .action((options: DoctorOptions, command: Command) => {
+      describesAModel(options, command)
+      return finish(doctor(options))
+    })
 
   return program
 }

@@ -11,6 +11,7 @@
 #include "cuda/kernels/kernels.h"
 #include "test/cuda/interpreter.h"
 #include "test/native/check.h"
+#include "test/native/op_rows.h"
 
 namespace resnet::cuda::test {
 namespace {
@@ -20,7 +21,7 @@ using resnet::test::contains;
 // ---- the cases ----
 
 struct Case {
-  const char* name;
+  std::string name;
   ConvolutionShape shape;  // channels as they are: padding is the case's own doing
   int pad = 0;             // channels and outputs are padded to a multiple of this; 0: not at all
 };
@@ -45,13 +46,26 @@ ConvolutionShape with(ConvolutionShape shape, const Change& change) {
   return shape;
 }
 
+// The linear steps of the table that the CPU's tiers run too, as the backend lowers them.
+void addLinearRows(std::vector<Case>& list) {
+  for (const resnet::test::OpRow& row : resnet::test::opRows()) {
+    if (row.kind != StepKind::kLinear) continue;
+    ConvolutionShape shape = base(1, 1, row.in.c, row.k, 1, 1);
+    shape.n = row.in.n;
+    shape.relu = false;
+    shape.outputType = DType::kFloat32;
+    list.push_back(
+        {"linear " + resnet::test::shapeName(row.in) + row.suffix(), shape, kChannelAlignment});
+  }
+}
+
 std::vector<Case> cases() {
   using S = ConvolutionShape;
   const S plain = base(7, 9, 16, 24, 3, 1);
   const S classifier = with(base(1, 1, 32, 16, 1, 1),
                             [](S& s) { s.n = 5, s.relu = false, s.outputType = DType::kFloat32; });
   const S block = with(base(6, 6, 16, 16, 3, 1), [](S& s) { s.residual = true; });
-  return {
+  std::vector<Case> list = {
       {"3x3", plain},
       {"1x1", base(5, 7, 24, 16, 1, 1)},
       {"1x1 stride 2", base(8, 7, 16, 32, 1, 2)},
@@ -87,6 +101,8 @@ std::vector<Case> cases() {
       {"vectors with pitches, outputs padded",
        with(classifier, [](S& s) { s.k = 10, s.inputPitch = 40, s.outputPitch = 24; }), 8},
   };
+  addLinearRows(list);
+  return list;
 }
 
 // Of the largest absolute result: one rounding of the output, and float32 sums in another order.
@@ -372,7 +388,7 @@ TEST("lowering: every stated graph computes the convolution that is meant, in al
       products += form == GraphForm::kMatmul;
       worst = std::max(worst, outcome.error / tolerance(each.shape));
       if (!outcome.right(each.shape))
-        resnet::test::fault(__FILE__, __LINE__, std::string(each.name) + ": " + say(outcome));
+        resnet::test::fault(__FILE__, __LINE__, each.name + ": " + say(outcome));
     }
   }
   std::printf("  %d graphs, %d of them matrix products, the worst at %.2f of its tolerance\n", run,

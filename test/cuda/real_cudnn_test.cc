@@ -1,5 +1,6 @@
 // The backend's lowering over the real cuDNN, for described devices and without one: which engines
 // there are, what they want, whether they are stored and loaded again. Nothing runs, nothing is timed.
+#include <algorithm>
 #include <chrono>
 #include <functional>
 
@@ -198,6 +199,39 @@ TEST(
   CHECK(engines.ok());
   if (engines.ok())
     for (const auto& engine : engines.value()) CHECK(engine->runtimeCompiled());
+}
+
+// What the second form of a graph is for where there is no residual: on Turing nothing, elsewhere one engine.
+TEST(
+    "real cuDNN: without a residual, swapped operands add one engine that is compiled at run "
+    "time") {
+  if (!realCudnnInstalled("swapped operands")) return;
+  ConvolutionShape plain = example(), wide = example(), stem = example();
+  plain.residual = wide.residual = stem.residual = false;
+  wide.h = wide.w = 28, wide.k = 512, wide.kernelH = wide.kernelW = 1, wide.padH = wide.padW = 0;
+  stem.h = stem.w = 224, stem.c = 8, stem.k = 64, stem.kernelH = stem.kernelW = 7;
+  stem.padH = stem.padW = 3, stem.strideH = stem.strideW = 2;
+  onEveryDevice([&](const char* device) {
+    const std::unique_ptr<CudnnContext> context = contextFor(device);
+    const auto compiled = [](const auto& engines) {
+      return std::count_if(engines.begin(), engines.end(),
+                           [](const auto& engine) { return engine->runtimeCompiled(); });
+    };
+    for (const ConvolutionShape& shape : {plain, wide, stem}) {
+      constexpr int kMany =
+          1000;  // a limit, with which the second form is asked only for the first's lack
+      std::vector<std::string> refused;
+      const auto first = context->engines(shape, {kWorkspaceLimit, false, kMany}, refused);
+      const auto both = context->engines(shape, {kWorkspaceLimit, false, 0}, refused);
+      CHECK(first.ok() && both.ok());
+      if (!first.ok() || !both.ok()) continue;
+      const std::string name = std::string(device) + " " + shapeText(shape) + ": ";
+      const int more = isTuring(device) ? 0 : 1;
+      CHECK_EQ(name + std::to_string(compiled(first.value())), name + "0");
+      CHECK_EQ(name + std::to_string(compiled(both.value())), name + std::to_string(more));
+      CHECK_EQ(both.value().size(), first.value().size() + size_t(more));
+    }
+  });
 }
 
 // The other way to run a linear step. Engines are compiled for it; all of them use tensor cores, so that

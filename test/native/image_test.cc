@@ -1,5 +1,5 @@
-// Resizing in every tier, and decoding regions of JPEGs. That the plain tier is Pillow's to the bit is shown by
-// test/image-parity.test.ts on fixtures made by Pillow.
+// Resizing in every tier, level for level as Pillow on the common table, and decoding regions of JPEGs. More of Pillow's own
+// results: test/image-parity.test.ts.
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -9,6 +9,7 @@
 #include "image/colours.h"
 #include "image/resize.h"
 #include "image/turbo_jpeg.h"
+#include "resize_rows.h"
 #include "turbo_jpeg_library.h"
 
 namespace {
@@ -107,6 +108,67 @@ TEST("resize: every tier gives the bits of plain C++") {
       }
     }
   }
+}
+
+// A row's window in levels, on one tier; what is wrong, or nothing.
+std::string resizeError(const test::ResizeRow& row, cpu::Isa isa) {
+  test::Picture picture = test::pictureOf(row);
+  test::Picture expected = test::resized(picture, row);
+  if (expected.digest() != row.digest) return "the reference differs from Pillow's digest";
+  const test::Shape shape = row.shape();
+  const Window x{row.left, row.w, row.in.left}, y{row.top, row.h, row.in.top};
+  const Preset preset = presetOf(shape.c, row.bicubic ? Filter::kBicubic : Filter::kBilinear,
+                                 row.toWidth, row.toHeight, x, y, shape.w, shape.h);
+  // Of a picture that was decoded at half its size the extents are half of that.
+  const bool halved = row.extentWidth > 0;
+  const int width = halved ? int(2 * row.extentWidth) : row.width;
+  const int height = halved ? int(2 * row.extentHeight) : row.height;
+  const Resize resize(preset, width, height, halved ? 2 : 1, isa);
+  std::vector<uint8_t> levels(shape.count() + 2 * kGuards, 0xA5);
+  const PixelView view = viewOf(picture.levels, row.width, row.height, row.c);
+  if (!resize.run(view, std::vector<float>(shape.count()).data(), Control{}).ok() ||
+      !resize.runLevels(view, levels.data() + kGuards, Control{}).ok())
+    return "it was refused";
+  for (int i = 0; i < shape.h; ++i)
+    for (int j = 0; j < shape.w; ++j)
+      for (int c = 0; c < shape.c; ++c) {
+        const uint8_t level = row.inside(i, j)
+                                  ? expected.at(row.top + i - row.in.top,
+                                                row.left + j - row.in.left, row.c == 1 ? 0 : c)
+                                  : 0;
+        const uint8_t got = levels[kGuards + test::placeOf(shape, 0, i, j, c)];
+        if (got != level)
+          return std::string("y") + std::to_string(i) + " x" + std::to_string(j) + " c" +
+                 std::to_string(c) + " is " + std::to_string(got) + ", expected " +
+                 std::to_string(level);
+      }
+  for (size_t i = 0; i < kGuards; ++i)
+    if (levels[i] != 0xA5 || levels[levels.size() - 1 - i] != 0xA5) return "wrote outside";
+  return {};
+}
+
+TEST("resize: every row of the common table, in every tier, is Pillow's to the level") {
+  int run = 0, others = 0;
+  for (const cpu::IsaSupport& support : cpu::hostIsas()) {
+    if (!support.supported) {
+      test::skip(std::string("resize rows [") + cpu::isaName(support.isa) + "]", support.reason);
+      continue;
+    }
+    for (const test::ResizeRow& row : test::kResizeRows) {
+      // Networks here take one plane or three.
+      if (row.shape().c != 1 && row.shape().c != 3) {
+        ++others;
+        continue;
+      }
+      ++run;
+      const std::string error = resizeError(row, support.isa);
+      if (!error.empty())
+        test::fault(__FILE__, __LINE__,
+                    test::shapeName(row.shape()) + test::resizeName(row) + " [" +
+                        cpu::isaName(support.isa) + "]: " + error);
+    }
+  }
+  std::printf("  %d rows by tier, %d of four channels left to the device\n", run, others);
 }
 
 TEST("resize: keeps every level when the size stays, and fills around with black") {

@@ -1,73 +1,131 @@
-// Every step kind but conv (conv_op_test.cc has that one) through the whole CPU backend, input to
-// output, against naive references in double; then batches over several chunks, cancellation, and
-// bit-identical repetition.
+// Every step kind but conv (conv_op_test.cc has that one) through the whole CPU backend, input to output, on every tier: all
+// rows of the common table, each in batches of several sizes, threads and layouts, twice with the same bits. Then
+// cancellation, and halves to the bit. Arguments filter by parts of a case's name.
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <condition_variable>
-#include <cstdio>
 #include <cstring>
-#include <functional>
-#include <limits>
 #include <mutex>
-#include <string>
 
+#include "check.h"
+#include "conv_harness.h"
 #include "cpu/backend.h"
 #include "cpu/isa.h"
+#include "op_rows.h"
 
 using namespace resnet;
+using namespace resnet::test;
 
 namespace {
 
-int passed = 0, failed = 0;
-
-void check(bool condition, const std::string& what) {
-  ++(condition ? passed : failed);
-  if (!condition) std::printf("FAILED %s\n", what.c_str());
+Backend& backend() {
+  static const std::shared_ptr<Backend> made = cpu::makeCpuBackend(cpu::ThreadPool::acquire());
+  return *made;
 }
 
-float formula(int seed, size_t i) {  // uniform in [-2, 2)
-  uint64_t z = uint64_t(seed) * 0x9E3779B97F4A7C15u + i * 0xBF58476D1CE4E5B9u;
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-  return float((z ^ (z >> 31)) >> 40) * 0x1p-22f - 2.0f;
+// How a row is run.
+struct Way {
+  int batch, threads;
+  MemoryLayout layout;  // of what a row says nothing about
+};
+
+// ---- the plan ----
+
+std::shared_ptr<const Weights> weightsOf(const OpRow& row) {
+  auto weights = std::make_shared<cpu::harness::TableWeights>();
+  const auto vector = [](int count, float (*at)(int)) {
+    std::vector<float> values(count);
+    for (int i = 0; i < count; ++i) values[i] = at(i);
+    return values;
+  };
+  const int c = row.in.c;
+  weights->add("nw", {c}, vector(c, normWeight));
+  weights->add("nb", {c}, vector(c, normBias));
+  weights->add("nm", {c}, vector(c, normMean));
+  weights->add("nv", {c}, vector(c, normVar));
+  std::vector<float> matrix(size_t(row.k) * c);
+  for (int k = 0; k < row.k; ++k)
+    for (int i = 0; i < c; ++i) matrix[size_t(k) * c + i] = linearWeight(c, k, i);
+  weights->add("w", {row.k, c}, std::move(matrix));
+  weights->add("b", {row.k}, vector(row.k, linearBias));
+  return weights;
 }
 
-struct Shape {
-  int h, w, c;
-  size_t count() const { return size_t(h) * w * c; }
-};
+// Value 0 (and 1, of add) to the next one (and the one after, of topK).
+StepBody bodyOf(const OpRow& row) {
+  switch (row.kind) {
+    case StepKind::kMaxPool:
+    case StepKind::kAvgPool: {
+      PoolStep step = row.window;
+      step.input = 0;
+      step.output = 1;
+      return step;
+    }
+    case StepKind::kGlobalAvgPool:
+      return GlobalAvgPoolStep{0, 1};
+    case StepKind::kLinear:
+      return LinearStep{0, 1, row.k, "w", "b"};
+    case StepKind::kAffine:
+      return AffineStep{0, 1, {"nw", "nb", "nm", "nv", kNormEps}, row.activation};
+    case StepKind::kAdd:
+      return AddStep{0, 1, 2, row.activation};
+    case StepKind::kActivation:
+      return ActivationStep{0, 1, row.activation};
+    case StepKind::kSoftmax:
+      return SoftmaxStep{0, 1};
+    default:
+      return TopKStep{0, 1, 2, row.k};
+  }
+}
 
-// One-step plans: input 0 (and 1) -> step -> output 0 (and 1).
-struct Case {
-  std::string name;
-  Shape in, out;
-  StepKind kind;
-  StepBody body;
-  // x in NCHW of one image -> expected y in NCHW
-  std::function<double(const float* x, int c, int p, int q)> expect;
-  int inputs = 1;
-  double tolerance = 2e-6;
-};
+std::vector<ParameterInfo> parametersOf(const OpRow& row) {
+  const int64_t c = row.in.c, k = row.k;
+  if (row.kind == StepKind::kAffine) return {{"nw", {c}}, {"nb", {c}}, {"nm", {c}}, {"nv", {c}}};
+  if (row.kind == StepKind::kLinear) return {{"w", {k, c}}, {"b", {k}}};
+  return {};
+}
 
-Plan planOf(const Case& test, MemoryLayout layout) {
+bool isBorder(const OpRow& row) {
+  return row.kind == StepKind::kInput || row.kind == StepKind::kOutput;
+}
+
+InputStep inputOf(const OpRow& row, int index, const Way& way) {
+  InputStep step{index, index, DType::kFloat32, way.layout, {}, {}};
+  if (row.kind != StepKind::kInput) return step;
+  step.layout = row.layout;
+  step.dtype = row.source;
+  for (int c = 0; row.normalised && c < row.in.c; ++c) {
+    step.mean.push_back(pixelMean(c));
+    step.std.push_back(pixelDeviation(c));
+  }
+  return step;
+}
+
+Plan planOf(const OpRow& row, const Way& way) {
   Plan plan;
-  plan.inputs = test.inputs;
-  plan.outputs = test.kind == StepKind::kTopK ? 2 : 1;
-  for (int i = 0; i < test.inputs; ++i) {
-    plan.values.push_back(
-        {"x" + std::to_string(i), test.in.h, test.in.w, test.in.c, DType::kFloat32});
-    plan.steps.push_back(
-        {StepKind::kInput, "input", InputStep{i, i, DType::kFloat32, layout, {}, {}}});
+  plan.inputs = row.kind == StepKind::kAdd ? 2 : 1;
+  plan.parameters = parametersOf(row);
+  for (int i = 0; i < plan.inputs; ++i) {
+    plan.values.push_back({"x" + std::to_string(i), row.in.h, row.in.w, row.in.c});
+    plan.steps.push_back({StepKind::kInput, "input", inputOf(row, i, way)});
   }
-  plan.steps.push_back({test.kind, test.name, test.body});
-  for (ValueId v : stepOutputs(plan.steps.back())) {
-    while (int(plan.values.size()) <= v)
-      plan.values.push_back({"y", test.out.h, test.out.w, test.out.c});
-    plan.steps.push_back({StepKind::kOutput, "output", OutputStep{v, v - test.inputs, layout}});
+  std::vector<ValueId> results{0};
+  if (!isBorder(row)) {
+    plan.steps.push_back({row.kind, row.op(), bodyOf(row)});
+    results = stepOutputs(plan.steps.back());
   }
-  if (test.kind == StepKind::kTopK) plan.values.back().dtype = DType::kInt32;
+  for (ValueId v : results) {
+    if (v == int(plan.values.size()))
+      plan.values.push_back({"y" + std::to_string(v), row.out.h, row.out.w, row.out.c});
+    const MemoryLayout layout = row.kind == StepKind::kOutput ? row.layout : way.layout;
+    plan.steps.push_back({StepKind::kOutput, "output", OutputStep{v, plan.outputs++, layout}});
+  }
+  if (row.kind == StepKind::kTopK) plan.values.back().dtype = DType::kInt32;
   return plan;
 }
+
+// ---- a run ----
 
 Status runOnce(Lane& lane, Submission submission,
                std::shared_ptr<const Control> control = nullptr) {
@@ -86,260 +144,164 @@ Status runOnce(Lane& lane, Submission submission,
   return result;
 }
 
-std::shared_ptr<const Weights> weightsFor(int channels, int k) {
-  std::vector<FormulaTensor> tensors{{"w", {k, channels}, -0.5f, 0.5f}, {"b", {k}, -1, 1}};
-  for (const char* name : {"nw", "nb", "nm"}) tensors.push_back({name, {channels}, -1, 1});
-  tensors.push_back({"nv", {channels}, 0.1f, 2});
-  return makeFormulaWeights(7, std::move(tensors));
+// Bits of a float16 that holds the value exactly, and is no denormal.
+uint16_t float16Bits(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  const uint32_t sign = bits >> 16 & 0x8000, exponent = bits >> 23 & 0xFF,
+                 fraction = bits & 0x7FFFFF;
+  if (exponent == 0xFF) return uint16_t(sign | 0x7C00 | (fraction != 0 ? 0x200 : 0));
+  return uint16_t(exponent == 0 ? sign : sign | (exponent - 112) << 10 | fraction >> 13);
 }
 
-std::vector<float> read(const Weights& weights, const char* name) {
-  const TensorInfo* info = weights.find(name);
-  size_t count = 1;
-  for (int64_t d : info->shape) count *= size_t(d);
-  std::vector<float> values(count);
-  check(weights.read(name, values.data(), count).ok(), std::string("read ") + name);
-  return values;
+void store(DType dtype, std::byte* at, double value) {
+  const float single = float(value);
+  const uint16_t half = dtype == DType::kFloat16 ? float16Bits(single)
+                                                 : uint16_t(std::bit_cast<uint32_t>(single) >> 16);
+  const auto byte = uint8_t(dtype == DType::kUint8 ? value : 0);
+  if (dtype == DType::kFloat32) std::memcpy(at, &single, sizeof single);
+  if (dtype == DType::kFloat16 || dtype == DType::kBFloat16) std::memcpy(at, &half, sizeof half);
+  if (dtype == DType::kUint8) std::memcpy(at, &byte, sizeof byte);
 }
 
-void run(Backend& backend, const Case& test, cpu::Isa isa, int threads, int batch,
-         MemoryLayout layout, const std::shared_ptr<const Weights>& weights) {
-  const std::string name =
-      test.name + " n" + std::to_string(batch) + " t" + std::to_string(threads) +
-      (layout == MemoryLayout::kNchw ? " nchw [" : " nhwc [") + cpu::isaName(isa) + "]";
-  const Plan plan = planOf(test, layout);
-  CompileOptions options;
-  options.maxBatch = batch;
-  options.threads = threads;
-  options.isa = cpu::isaName(isa);
-  auto program = backend.compile(plan, weights, options, Control{});
-  if (!program.ok()) return check(false, name + ": " + program.status().message);
-  auto lane = program.value()->createLane();
-  if (!lane.ok()) return check(false, name + ": " + lane.status().message);
+constexpr size_t kGuard = 16;
 
-  const size_t in = test.in.count(), out = test.out.count();
-  constexpr size_t kGuard = 16;
-  std::vector<float> x(in * batch * test.inputs), y(out * batch + kGuard, NAN),
-      indices(out * batch + kGuard, NAN);
-  std::vector<float> nchw(in * batch * test.inputs);
-  for (size_t i = 0; i < nchw.size(); ++i) nchw[i] = formula(3, i);
-  const auto at = [&](Shape s, int c, int yy, int xx) {
-    return layout == MemoryLayout::kNchw ? (size_t(c) * s.h + yy) * s.w + xx
-                                         : (size_t(yy) * s.w + xx) * s.c + c;
-  };
-  for (int n = 0; n < batch * test.inputs; ++n) {
-    for (int c = 0; c < test.in.c; ++c) {
-      for (int h = 0; h < test.in.h; ++h) {
-        for (int w = 0; w < test.in.w; ++w) {
-          x[n * in + at(test.in, c, h, w)] =
-              nchw[n * in + (size_t(c) * test.in.h + h) * test.in.w + w];
-        }
-      }
+// A row in one way: the caller's memory, and what the step is to see of it.
+class Run {
+ public:
+  Run(const OpRow& row, const Way& way)
+      : row_(row), way_(way), in_(row.in), out_(row.out), plan_(planOf(row, way)) {
+    in_.n = out_.n = way.batch;
+    const DType dtype = std::get<InputStep>(plan_.steps[0].body).dtype;
+    const size_t bytes = dtypeBytes(dtype);
+    for (int i = 0; i < plan_.inputs; ++i) {
+      std::vector<std::byte>& memory = inputs_.emplace_back(in_.count() * bytes);
+      for (int n = 0; n < in_.n; ++n)
+        for (int y = 0; y < in_.h; ++y)
+          for (int x = 0; x < in_.w; ++x)
+            for (int c = 0; c < in_.c; ++c)
+              store(dtype, memory.data() + place(n, y, x, c) * bytes, given(i, n, y, x, c));
     }
+    outputs_.assign(plan_.outputs, std::vector<float>(out_.count() + kGuard, NAN));
   }
-  Submission submission;
-  submission.batch = batch;
-  for (int i = 0; i < test.inputs; ++i) {  // one piece of one image, one of the others
-    std::vector<InputPiece> pieces{{x.data() + i * in * batch, 1}};
-    if (batch > 1) pieces.push_back({x.data() + i * in * batch + in, batch - 1});
-    submission.inputs.push_back(pieces);
-  }
-  submission.outputs.push_back({{y.data(), batch}});
-  if (test.kind == StepKind::kTopK) submission.outputs.push_back({{indices.data(), batch}});
-  const Status status = runOnce(*lane.value(), submission);
-  if (!status.ok()) return check(false, name + ": " + status.message);
 
-  double worst = 0, largest = 0;
-  for (int n = 0; n < batch; ++n) {
-    for (int c = 0; c < test.out.c; ++c) {
-      for (int p = 0; p < test.out.h; ++p) {
-        for (int q = 0; q < test.out.w; ++q) {
-          const double expected = test.expect(nchw.data() + n * in, c, p, q);
-          const double got = y[n * out + at(test.out, c, p, q)];
-          const double error = std::abs(got - expected);
-          worst = error == error ? std::max(worst, error) : INFINITY;
-          largest = std::max(largest, std::abs(expected));
-        }
-      }
+  // What is wrong; empty when nothing is.
+  std::string check(cpu::Isa isa) {
+    if (const Status valid = checkPlan(plan_); !valid.ok()) return valid.message;
+    CompileOptions options;
+    options.maxBatch = way_.batch;
+    options.threads = way_.threads;
+    options.isa = cpu::isaName(isa);
+    auto program = backend().compile(plan_, weightsOf(row_), options, Control{});
+    if (!program.ok()) return program.status().message;
+    auto lane = program.value()->createLane();
+    if (!lane.ok()) return lane.status().message;
+    if (const Status status = runOnce(*lane.value(), submission()); !status.ok())
+      return status.message;
+    std::string error = compare();
+    const std::vector<std::vector<float>> first = outputs_;
+    for (std::vector<float>& output : outputs_) std::fill(output.begin(), output.end(), NAN);
+    if (error.empty() && !runOnce(*lane.value(), submission()).ok())
+      error = "the second run failed";
+    for (size_t i = 0; error.empty() && i < first.size(); ++i)
+      if (std::memcmp(first[i].data(), outputs_[i].data(), first[i].size() * sizeof(float)) != 0)
+        error = "the second run has other bits";
+    return error;
+  }
+
+ private:
+  size_t place(int n, int y, int x, int c) const {
+    return placeIn(std::get<InputStep>(plan_.steps[0].body).layout, in_, n, y, x, c);
+  }
+  double given(int input, int n, int y, int x, int c) const {
+    if (row_.kind == StepKind::kInput) return sourceAt(row_, place(n, y, x, c));
+    const int seed = input == 0 ? kInputSeed : kSecondSeed;
+    return float(contentAt(row_.content, seed, placeOf(in_, n, y, x, c)));
+  }
+
+  Submission submission() {  // each in one piece of one image, and one of the others
+    Submission all;
+    all.batch = way_.batch;
+    for (std::vector<std::byte>& memory : inputs_) {
+      auto& pieces = all.inputs.emplace_back();
+      pieces.push_back({memory.data(), 1});
+      if (way_.batch > 1)
+        pieces.push_back({memory.data() + memory.size() / way_.batch, way_.batch - 1});
     }
+    for (std::vector<float>& output : outputs_)
+      all.outputs.push_back({{output.data(), way_.batch}});
+    return all;
   }
-  check(worst <= test.tolerance * largest, name + ": error " + std::to_string(worst / largest));
-  bool guarded = true;
-  for (size_t i = 0; i < kGuard; ++i) guarded = guarded && std::isnan(y[out * batch + i]);
-  check(guarded, name + ": wrote past the output");
 
-  std::vector<float> again(out * batch + kGuard, NAN);
-  submission.outputs[0] = {{again.data(), batch}};
-  check(runOnce(*lane.value(), submission).ok(), name + ": second run");
-  check(std::memcmp(again.data(), y.data(), out * batch * sizeof(float)) == 0,
-        name + ": not bit-identical");
-}
-
-PoolStep pool(int kernel, int stride, int padding, int dilation, bool ceilMode,
-              bool countIncludePad) {
-  PoolStep step;
-  step.input = 0;
-  step.output = 1;
-  step.kernel = {kernel, kernel};
-  step.stride = {stride, stride};
-  step.padding = {padding, padding};
-  step.dilation = {dilation, dilation};
-  step.ceilMode = ceilMode;
-  step.countIncludePad = countIncludePad;
-  return step;
-}
-
-Case poolCase(StepKind kind, Shape in, PoolStep step) {
-  const auto size = [&](int n) {
-    return int(windowOutputSize(n, step.kernel.h, step.stride.h, step.padding.h, step.dilation.h,
-                                step.ceilMode));
-  };
-  const Shape out{size(in.h), size(in.w), in.c};
-  auto expect = [=](const float* x, int c, int p, int q) {
-    double sum = 0, best = -std::numeric_limits<double>::infinity();
-    int inside = 0, padded = 0;
-    for (int r = 0; r < step.kernel.h; ++r) {
-      for (int s = 0; s < step.kernel.w; ++s) {
-        const int y = p * step.stride.h - step.padding.h + r * step.dilation.h;
-        const int z = q * step.stride.w - step.padding.w + s * step.dilation.w;
-        if (y < in.h + step.padding.h && z < in.w + step.padding.w) ++padded;
-        if (y < 0 || z < 0 || y >= in.h || z >= in.w) continue;
-        const double value = x[(size_t(c) * in.h + y) * in.w + z];
-        ++inside;
-        sum += value;
-        best = std::max(best, value);
-      }
-    }
-    return kind == StepKind::kMaxPool ? best : sum / (step.countIncludePad ? padded : inside);
-  };
-  std::string name = std::string(stepKindName(kind)) + " c" + std::to_string(in.c) + " h" +
-                     std::to_string(in.h) + " w" + std::to_string(in.w) + " k" +
-                     std::to_string(step.kernel.h) + " stride" + std::to_string(step.stride.h) +
-                     " pad" + std::to_string(step.padding.h) + (step.ceilMode ? " ceil" : "") +
-                     (step.countIncludePad ? "" : " -pad");
-  return {name, in, out, kind, step, expect};
-}
-
-std::vector<Case> cases(const Weights& weights, int channels, int k) {
-  std::vector<Case> list;
-  for (Shape in : {Shape{112, 112, 17}, Shape{9, 7, 16}, Shape{5, 12, 3}}) {
-    list.push_back(poolCase(StepKind::kMaxPool, in, pool(3, 2, 1, 1, false, true)));
-    list.push_back(poolCase(StepKind::kMaxPool, in, pool(2, 2, 0, 1, true, true)));
-    list.push_back(poolCase(StepKind::kMaxPool, in, pool(2, 1, 1, 2, false, true)));
-    list.push_back(poolCase(StepKind::kAvgPool, in, pool(3, 2, 1, 1, true, true)));
-    list.push_back(poolCase(StepKind::kAvgPool, in, pool(3, 2, 1, 1, true, false)));
+  std::string compare() const {
+    const Reference reference(
+        row_, in_.n, [this](int n, int y, int x, int c) { return given(0, n, y, x, c); },
+        [this](int n, int y, int x, int c) { return given(1, n, y, x, c); });
+    double largest = 1;
+    std::vector<double> expected(out_.count());
+    const MemoryLayout layout = std::get<OutputStep>(plan_.steps.back().body).layout;
+    for (int n = 0; n < out_.n; ++n)
+      for (int p = 0; p < out_.h; ++p)
+        for (int q = 0; q < out_.w; ++q)
+          for (int c = 0; c < out_.c; ++c) {
+            const double value = reference.at(n, p, q, c);
+            expected[placeIn(layout, out_, n, p, q, c)] = value;
+            if (std::isfinite(value)) largest = std::max(largest, std::abs(value));
+            if (row_.kind != StepKind::kTopK) continue;
+            const int got = std::bit_cast<int>(outputs_[1][size_t(n) * out_.c + c]);
+            if (got != reference.indexAt(n, c))
+              return "index " + std::to_string(c) + " of image " + std::to_string(n) + " is " +
+                     std::to_string(got) + ", expected " + std::to_string(reference.indexAt(n, c));
+          }
+    // One rounding of the result, and float32 arithmetic in another order than the reference's.
+    const Tolerance tolerance = row_.exact() ? Tolerance{} : Tolerance{2e-6, 2e-6 * largest};
+    for (size_t i = 0; i < expected.size(); ++i)
+      if (!agree(outputs_[0][i], expected[i], tolerance))
+        return "element " + std::to_string(i) + " is " + std::to_string(outputs_[0][i]) +
+               ", expected " + std::to_string(expected[i]);
+    for (const std::vector<float>& output : outputs_)
+      for (size_t i = out_.count(); i < output.size(); ++i)
+        if (!std::isnan(output[i])) return "wrote past the output";
+    return {};
   }
-  const Shape map{6, 5, channels}, vector{1, 1, channels};
-  list.push_back({"globalAvgPool", map, vector, StepKind::kGlobalAvgPool, GlobalAvgPoolStep{0, 1},
-                  [=](const float* x, int c, int, int) {
-                    double sum = 0;
-                    for (int i = 0; i < 30; ++i) sum += x[c * 30 + i];
-                    return sum / 30;
-                  }});
-  const auto w = read(weights, "w"), b = read(weights, "b"), nw = read(weights, "nw"),
-             nb = read(weights, "nb"), nm = read(weights, "nm"), nv = read(weights, "nv");
-  list.push_back({"linear",
-                  vector,
-                  {1, 1, k},
-                  StepKind::kLinear,
-                  LinearStep{0, 1, k, "w", "b"},
-                  [=](const float* x, int c, int, int) {
-                    double sum = b[c];
-                    for (int i = 0; i < channels; ++i)
-                      sum += double(w[size_t(c) * channels + i]) * x[i];
-                    return sum;
-                  }});
-  for (Activation act : {Activation::kNone, Activation::kRelu}) {
-    const auto clip = [act](double v) { return act == Activation::kRelu && v < 0 ? 0 : v; };
-    const std::string suffix = act == Activation::kRelu ? " +relu" : "";
-    list.push_back({"affine" + suffix, map, map, StepKind::kAffine,
-                    AffineStep{0, 1, {"nw", "nb", "nm", "nv", 1e-5}, act},
-                    [=](const float* x, int c, int p, int q) {
-                      const double v = x[(c * 6 + p) * 5 + q];
-                      return clip((v - nm[c]) / std::sqrt(nv[c] + 1e-5) * nw[c] + nb[c]);
-                    }});
-  }
-  list.push_back(
-      {"activation", map, map, StepKind::kActivation, ActivationStep{0, 1, Activation::kRelu},
-       [](const float* x, int c, int p, int q) { return std::max(0.0f, x[(c * 6 + p) * 5 + q]); }});
-  list.push_back({"softmax", vector, vector, StepKind::kSoftmax, SoftmaxStep{0, 1},
-                  [=](const float* x, int c, int, int) {
-                    double sum = 0;
-                    for (int i = 0; i < channels; ++i) sum += std::exp(double(x[i]));
-                    return std::exp(double(x[c])) / sum;
-                  }});
-  list.push_back({"topK",
-                  vector,
-                  {1, 1, 5},
-                  StepKind::kTopK,
-                  TopKStep{0, 1, 2, 5},
-                  [=](const float* x, int c, int, int) {
-                    std::vector<float> sorted(x, x + channels);
-                    std::sort(sorted.begin(), sorted.end(), std::greater<>());
-                    return sorted[c];
-                  }});
-  return list;
-}
 
-// add has two inputs, whose images do not follow each other in memory: its own check.
-void addTwoInputs(Backend& backend, cpu::Isa isa) {
-  Case test{"add", {4, 3, 18}, {4, 3, 18}, StepKind::kAdd, AddStep{0, 1, 2, Activation::kRelu},
-            {},    2};
-  const int batch = 3;
-  const size_t image = test.in.count();
-  test.expect = [=](const float* x, int c, int p, int q) {
-    const size_t i = (size_t(c) * 4 + p) * 3 + q;
-    return std::max(0.0f, x[i] + x[image * batch + i]);
-  };
-  for (int threads : {1, 2}) {
-    run(backend, test, isa, threads, batch, MemoryLayout::kNchw, weightsFor(1, 1));
+  const OpRow& row_;
+  const Way way_;
+  Shape in_, out_;  // of the batch
+  const Plan plan_;
+  std::vector<std::vector<std::byte>> inputs_;
+  std::vector<std::vector<float>> outputs_;  // int32 of topK as the same bits
+};
+
+void runRow(const OpRow& row, cpu::Isa isa) {
+  for (const Way& way : {Way{row.in.n, 1, MemoryLayout::kNchw}, Way{5, 2, MemoryLayout::kNchw},
+                         Way{3, 2, MemoryLayout::kNhwc}}) {
+    const std::string error = Run(row, way).check(isa);
+    if (error.empty()) continue;
+    fault(__FILE__, __LINE__,
+          "batch " + std::to_string(way.batch) + ", threads " + std::to_string(way.threads) +
+              (way.layout == MemoryLayout::kNchw ? ", nchw: " : ", nhwc: ") + error);
   }
 }
 
-void cancellation(Backend& backend) {
-  const Case test = poolCase(StepKind::kMaxPool, {64, 64, 32}, pool(3, 1, 1, 1, false, true));
+TEST("cancellation: a cancelled run ends as aborted, and the lane is usable after it") {
+  const OpRow row =
+      poolRow(StepKind::kMaxPool, {4, 64, 64, 32}, window({3, 3}, {1, 1}, {1, 1}, {1, 1}, false));
   CompileOptions options;
   options.threads = 2;
   options.maxBatch = 4;
-  auto program =
-      backend.compile(planOf(test, MemoryLayout::kNchw), weightsFor(1, 1), options, Control{});
+  const Plan plan = planOf(row, {4, 2, MemoryLayout::kNchw});
+  auto program = backend().compile(plan, weightsOf(row), options, Control{});
   auto lane = program.value()->createLane();
-  std::vector<float> x(test.in.count() * 4, 1), y(test.out.count() * 4);
+  std::vector<float> x(row.in.count(), 1), y(row.out.count());
   auto control = std::make_shared<Control>();
   control->cancelled = true;
   const Submission submission{4, {{{x.data(), 4}}}, {{{y.data(), 4}}}};
-  check(runOnce(*lane.value(), submission, control).code == Code::kAborted,
-        "a cancelled run ends as aborted");
-  check(runOnce(*lane.value(), submission).ok() && y[0] == 1, "the lane is usable after it");
+  CHECK(runOnce(*lane.value(), submission, control).code == Code::kAborted);
+  CHECK(runOnce(*lane.value(), submission).ok());
+  CHECK_EQ(y[0], 1.0f);
 }
 
-void pixels(Backend& backend) {
-  Plan plan;
-  plan.inputs = plan.outputs = 1;
-  plan.values.push_back({"x", 5, 4, 3});
-  plan.steps.push_back(
-      {StepKind::kInput, "input",
-       InputStep{
-           0, 0, DType::kUint8, MemoryLayout::kNhwc, {0.4f, 0.5f, 0.6f}, {0.2f, 0.3f, 0.25f}}});
-  plan.steps.push_back({StepKind::kOutput, "output", OutputStep{0, 0, MemoryLayout::kNchw}});
-  auto program = backend.compile(plan, weightsFor(1, 1), {}, Control{});
-  auto lane = program.value()->createLane();
-  std::vector<uint8_t> x(60);
-  for (int i = 0; i < 60; ++i) x[i] = uint8_t(i * 37);
-  std::vector<float> y(60, NAN);
-  check(runOnce(*lane.value(), {1, {{{x.data(), 1}}}, {{{y.data(), 1}}}}).ok(), "uint8 input runs");
-  const double mean[] = {0.4f, 0.5f, 0.6f}, deviation[] = {0.2f, 0.3f, 0.25f};
-  double worst = 0;
-  for (int c = 0; c < 3; ++c) {
-    for (int i = 0; i < 20; ++i) {
-      worst = std::max(worst,
-                       std::abs(y[c * 20 + i] - (x[i * 3 + c] / 255.0 - mean[c]) / deviation[c]));
-    }
-  }
-  check(worst < 1e-6, "uint8 is normalised: error " + std::to_string(worst));
-}
-
-void halves(Backend& backend, cpu::Isa isa) {
+void halves(cpu::Isa isa) {
   // In float16 1.5, -2, a denormal, infinity, the largest number and about a third. (bfloat16's denormals are float32's,
   // which the kernels take for 0.)
   const std::vector<uint16_t> bits{0x3E00, 0xC000, 0x0081, 0x7C00, 0x7BFF, 0x3555};
@@ -352,39 +314,34 @@ void halves(Backend& backend, cpu::Isa isa) {
       plan.steps.push_back({StepKind::kOutput, "output", OutputStep{0, 0, layout}});
       CompileOptions options;
       options.isa = cpu::isaName(isa);
-      auto program = backend.compile(plan, weightsFor(1, 1), options, Control{});
+      auto program = backend().compile(plan, weightsOf({}), options, Control{});
       auto lane = program.value()->createLane();
       std::vector<float> y(6, NAN), expected(6);
       convertToFloat32(dtype, bits.data(), bits.size(), expected.data());
       const Submission submission{1, {{{bits.data(), 1}}}, {{{y.data(), 1}}}};
-      check(
-          runOnce(*lane.value(), submission).ok() && y == expected,
-          std::string(dtypeName(dtype)) + " input is widened exactly [" + cpu::isaName(isa) + "]");
+      CHECK(runOnce(*lane.value(), submission).ok());
+      CHECK(y == expected);
     }
   }
 }
 
 }  // namespace
 
-int main() {
-  auto backend = cpu::makeCpuBackend(cpu::ThreadPool::acquire());
-  const int channels = 37, k = 19;
-  const auto weights = weightsFor(channels, k);
+int main(int argc, char** argv) {
+  const std::vector<OpRow> rows = opRows();
+  auto& cases = Registry::get().cases;
   for (const cpu::IsaSupport& tier : cpu::hostIsas()) {
+    const std::string where = std::string(" [") + cpu::isaName(tier.isa) + "]";
     if (!tier.supported) {
-      std::printf("skipped: tier %s (%s)\n", cpu::isaName(tier.isa), tier.reason.c_str());
+      skip("every row" + where, tier.reason);
       continue;
     }
-    for (const Case& test : cases(*weights, channels, k)) {
-      for (int batch : {1, 5})
-        run(*backend, test, tier.isa, 1 + batch % 2, batch, MemoryLayout::kNchw, weights);
-      run(*backend, test, tier.isa, 2, 3, MemoryLayout::kNhwc, weights);
-    }
-    addTwoInputs(*backend, tier.isa);
-    halves(*backend, tier.isa);
+    for (const OpRow& row : rows)
+      cases.push_back(
+          {row.op() + " " + shapeName(row.in) + row.suffix() + contentName(row.content) + where,
+           [&row, isa = tier.isa] { runRow(row, isa); }});
+    cases.push_back({"halves are widened exactly" + where, [isa = tier.isa] { halves(isa); }});
   }
-  cancellation(*backend);
-  pixels(*backend);
-  std::printf("%d passed, %d failed\n", passed, failed);
-  return failed == 0 ? 0 : 1;
+  std::printf("%zu rows of the common table\n", rows.size());
+  return runCases(argc, argv);
 }

@@ -7,7 +7,6 @@
 
 #include <cmath>
 #include <cstring>
-#include <functional>
 #include <map>
 #include <new>
 #include <string>
@@ -15,6 +14,7 @@
 
 #include "core/dtype.h"
 #include "cuda/value.h"
+#include "test/native/op_rows.h"
 
 namespace resnet::test {
 
@@ -81,10 +81,6 @@ class Guarded {
   unsigned char* memory_;
 };
 
-struct Shape {
-  int n = 1, h = 1, w = 1, c = 1;
-};
-
 // Where a value's pixels lie.
 enum class Placement {
   kPadded,    // aligned, channels padded to 8
@@ -148,9 +144,6 @@ inline void writeElement(unsigned char* at, DType dtype, double value) {
 }
 
 // One rounding to the dtype, after float32 arithmetic on numbers of a few units.
-struct Tolerance {
-  double relative = 0, absolute = 0;
-};
 inline Tolerance toleranceOf(DType dtype) {
   switch (dtype) {
     case DType::kFloat16:
@@ -164,16 +157,8 @@ inline Tolerance toleranceOf(DType dtype) {
   }
 }
 
-inline bool agree(double got, double expected, Tolerance tolerance) {
-  if (std::isnan(expected)) return std::isnan(got);
-  if (got == expected) return true;  // infinities too
-  return std::abs(got - expected) <= tolerance.relative * std::abs(expected) + tolerance.absolute;
-}
-
 class Value {
  public:
-  using Formula = std::function<double(int n, int y, int x, int c)>;
-
   Value(Shape shape, DType dtype, Placement placement)
       : shape_(shape),
         pitch_(pitchOf(shape.c, placement)),
@@ -194,16 +179,19 @@ class Value {
     view.dtype = dtype;
   }
 
-  void fill(const Formula& formula) {
+  void fill(const Read& formula) {
     each([&](int n, int y, int x) {
       for (int c = 0; c < shape_.c; ++c)
         writeElement(at(n, y, x, c), view.dtype, formula(n, y, x, c));
     });
   }
   double get(int n, int y, int x, int c) const { return readElement(at(n, y, x, c), view.dtype); }
+  Read reader() const {
+    return [this](int n, int y, int x, int c) { return get(n, y, x, c); };
+  }
 
   // Every channel as expected, padding zero, everything else untouched.
-  void check(Report& report, const Formula& expect, Tolerance tolerance) const {
+  void check(Report& report, const Read& expect, Tolerance tolerance) const {
     const int padding = view.pitch <= cuda::paddedChannels(view.c) ? view.pitch : view.c;
     each([&](int n, int y, int x) {
       if (!report.fault.empty()) return;
