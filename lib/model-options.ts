@@ -25,7 +25,10 @@ export interface ClassifyOptions extends CallOptions {
   topK?: number
 }
 export interface StreamOptions extends CallOptions {
-  /** Images that are read, decoded or run at once. Default: two batches for every lane. */
+  /**
+   * Images that are read, decoded or run at once. Default: as many as are decoded ahead of the network, two batches for every
+   * lane, 16 at least, and with many `imageThreads` two for each beside a batch for every lane.
+   */
   concurrency?: number
 }
 export interface ClassifyStreamOptions extends StreamOptions {

@@ -418,6 +418,11 @@ export class ResNet {
     return statsOf(this.engine, this)
   }
 
+  /** @internal Images that a stream works on at once: as many as may be decoded ahead of the network. */
+  get ahead(): number {
+    return this.engine.ahead
+  }
+
   /** @internal Tells `observer` what happens until the returned function is called. */
   observe(observer: Observer): () => void {
     const { observers } = this.engine.recorder
@@ -447,9 +452,8 @@ export class ResNet {
     )
   }
 
-  /** As many as may be decoded ahead of the network. */
   private streaming({ concurrency, signal }: { concurrency?: number; signal?: AbortSignal }): Streaming {
-    return { concurrency: concurrency ?? this.engine.ahead, signal }
+    return { concurrency: concurrency ?? this.ahead, signal }
   }
 
   private requestOf(method: 'classify' | 'forward' | 'embed'): Request {

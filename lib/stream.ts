@@ -81,6 +81,7 @@ export async function* streamed<I, R extends object>(
   const setWake = (resolve: () => void) => {
     wake = resolve
   }
+  let failed = false
   try {
     for (;;) {
       signal?.throwIfAborted()
@@ -98,11 +99,17 @@ export async function* streamed<I, R extends object>(
       }
     }
     if (inputs.failure !== undefined) throw inputs.failure.error
+  } catch (error) {
+    failed = true
+    throw error
   } finally {
     offAbort(signal, abort)
     over.abort(new Error('The stream is over'))
     await Promise.all(started.map((entry) => entry.over))
-    await inputs.close()
+    await inputs.close().catch((error) => {
+      // As in a loop over the source itself, this does not take the place of what ended the stream.
+      if (!failed) throw error
+    })
   }
 }
 

@@ -1,8 +1,9 @@
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import type { Measured, Results } from '../lib/bench/types.js'
 import { packageRoot } from '../lib/root.js'
@@ -135,5 +136,34 @@ test('one that never listens', async () => {
   const program = path.join(folder, 'silent.cjs')
   writeFileSync(program, 'console.error("no port")')
   const { results } = await bench('--server', program)
-  expect(results.trials[0]?.drivers[0]?.error).toMatch(/it ended before it printed its address/)
+  expect(results.trials[0]?.drivers[0]?.error).toMatch(/before it printed its address, it ended$/)
+}, 60_000)
+
+test('one that cannot start says why, in one line', async () => {
+  const program = path.join(folder, 'broken.cjs')
+  writeFileSync(program, 'require("fastifi")')
+  const { results, stdout } = await bench('--server', program)
+  const why = `${program}: before it printed its address, it ended by code 1: Error: Cannot find module 'fastifi'`
+  expect(results.trials[0]?.drivers[0]?.error).toBe(why)
+  expect(stdout).toContain(`did not run: ${why}\n`)
+}, 60_000)
+
+test('interrupted, it ends the server and leaves nothing behind', async () => {
+  const own = mkdtempSync(path.join(folder, 'tmp-'))
+  const log = path.join(folder, 'interrupted.log')
+  const program = path.join(folder, 'logging.cjs')
+  writeFileSync(
+    program,
+    `globalThis.log = (text) => require('node:fs').appendFileSync(${JSON.stringify(log)}, text)
+    require(${JSON.stringify(serverThat("(count === 3 && log('busy'), 200)", "(log(' ended'), process.exit(0))"))})`,
+  )
+  const args = [cli, 'bench', '--rounds', '1', '--seconds', '60', '--server', program]
+  const child = spawn(process.execPath, args, { env: { ...process.env, TMPDIR: own } })
+  const over = once(child, 'exit')
+  const logged = () => (existsSync(log) ? readFileSync(log, 'utf8') : '')
+  while (logged() === '' && child.exitCode === null) await pause(10)
+  child.kill('SIGINT')
+  expect(await over).toEqual([130, null])
+  expect(readdirSync(own)).toEqual([])
+  while (!logged().includes('ended')) await pause(10)
 }, 60_000)

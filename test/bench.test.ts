@@ -1,5 +1,6 @@
-import { execFile } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { execFile, execFileSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { promisify } from 'node:util'
@@ -11,7 +12,7 @@ import { gpuLimits } from '../lib/bench/limits.js'
 import { parseGpus } from '../lib/bench/machine.js'
 import { measure } from '../lib/bench/measure.js'
 import { report } from '../lib/bench/report.js'
-import { readResults } from '../lib/bench/results.js'
+import { checkWritable, readResults, writeWhole } from '../lib/bench/results.js'
 import { nameOf } from '../lib/bench/run.js'
 import { stagesBetween } from '../lib/bench/stages.js'
 import { mulberry32, percentiles, poissonArrivals, ratioOfMedians } from '../lib/bench/statistics.js'
@@ -98,6 +99,14 @@ describe('statistics', () => {
     expect(count).toBeGreaterThanOrEqual(85)
     expect(held.filter(({ low, high }) => low <= 1.3 && high >= 1.3).length).toBeLessThan(15)
   })
+})
+
+test('a figure that is 0 in some rounds, as the event loop of an idle process is, shows no false difference', () => {
+  const { low, high } = ratioOfMedians([0, 0.5, 0.5, 0.6], [0, 0, 0.5, 0.7])
+  expect(low).toBe(0)
+  expect(high).toBe(Number.POSITIVE_INFINITY)
+  const some = [0, 0, 0.1, 0.1]
+  expect(ratioOfMedians(some, some)).toEqual({ ratio: 1, low: 0, high: Number.POSITIVE_INFINITY })
 })
 
 describe('compare', () => {
@@ -434,7 +443,37 @@ test('a file that is none of ours is refused', async () => {
   writeFileSync(file, '{"version": 1}')
   expect((await refusal(() => readResults(file))).code).toBe('ERR_RESNET_CORRUPT')
   expect((await refusal(() => readResults(path.join(folder, 'none.json')))).code).toBe('ERR_RESNET_IO')
+  writeFileSync(file, '{"format": "resnet-bench", "version": 1, "rows": []}')
+  const { code, message } = await refusal(() => readResults(file))
+  expect(code).toBe('ERR_RESNET_CORRUPT')
+  expect(message).toMatch(/expected 'machine' and 'trials' in '.*', received format, version, rows/)
 })
+
+const testOnUnix = process.platform === 'win32' ? test.skip : test
+testOnUnix('a pipe is written to, and stays one', async () => {
+  const pipe = path.join(folder, 'pipe')
+  execFileSync('mkfifo', [pipe])
+  const reading = readFile(pipe, 'utf8')
+  await writeWhole(pipe, 'results')
+  expect(await reading).toBe('results')
+  expect(statSync(pipe).isFIFO()).toBe(true)
+  await checkWritable(pipe)
+})
+
+test('what cannot be written is said before anything is measured', async () => {
+  const cli = path.join(packageRoot, 'dist', 'cli', 'main.js')
+  const words = 'bench --network resnet20 --size 32 --batch 1 --rounds 1 --seconds 0.1'.split(' ')
+  for (const [option, file, why] of [
+    ['--output', path.join('none', 'out.json'), /cannot write 'none.out\.json': .*ENOENT/],
+    ['--report', path.join('none', 'out.html'), /cannot write 'none.out\.html': .*ENOENT/],
+    ['--output', folder, /cannot write '.*': it is a folder/],
+  ] as const) {
+    const ended = promisify(execFile)(process.execPath, [cli, ...words, option, file], { cwd: folder })
+    const { code, stdout, stderr } = await ended.catch((error) => error)
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+    expect(stderr).toMatch(why)
+  }
+}, 60_000)
 
 test('the command compares, tells what else was different, and fails when something is worse', async () => {
   const [before, after] = ['before.json', 'after.json'].map((file) => path.join(folder, file)) as [
@@ -456,6 +495,23 @@ test('the command compares, tells what else was different, and fails when someth
     stderr: '',
     stdout: expect.stringMatching(/no difference shown/),
   })
+  const [gpu] = parseGpus('NVIDIA L4, 580.95.05, 23034, 2040, 2040, 72.00\n')
+  const { trials, ...others } = results([100, 101, 99, 100, 102])
+  const elsewhere = trials.map((row) => ({
+    ...row,
+    drivers: row.drivers.map((driver) => ({ ...driver, version: '2' })),
+  }))
+  writeFileSync(
+    after,
+    JSON.stringify({ ...others, machine: { ...machine, gpus: [gpu] }, seconds: 3, trials: elsewhere }),
+  )
+  const { stderr } = await run(before, after)
+  expect(stderr.split('\n')).toEqual([
+    "Note: different GPU, '' and 'NVIDIA L4, driver 580.95.05'.",
+    "Note: different seconds a round, '1' and '3'.",
+    "Note: different version of resnet, '1' and '2'.",
+    '',
+  ])
 }, 60_000)
 
 test('the command measures in fresh processes and writes what it measured', async () => {

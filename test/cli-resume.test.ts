@@ -8,6 +8,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -133,6 +134,28 @@ describe('what is refused, and left as it is', () => {
     expect(status).toBe(2)
     expect(stderr).toContain(word)
     expect(read('out.ndjson')).toBe(content)
+  })
+
+  test('a large file of something else, of which hardly anything is read', () => {
+    photos(1)
+    const file = path.join(folder, 'out.ndjson')
+    writeFileSync(file, 'video')
+    truncateSync(file, 2 ** 32)
+    const begun = performance.now()
+    const { status, stderr } = run('classify', 'photos', '--output', 'out.ndjson', '--resume')
+    expect(status).toBe(2)
+    expect(stderr).toMatch(/received 'video.*' as line 1/)
+    expect(performance.now() - begun).toBeLessThan(10_000)
+    expect(statSync(file).size).toBe(2 ** 32)
+  })
+
+  test('what is no file', () => {
+    photos(1)
+    const { status, stderr } = run('classify', 'photos', '--output', '/dev/null', '--resume')
+    expect(status).toBe(2)
+    expect(stderr).toContain(
+      "The output file '/dev/null' cannot be read: it is no file that a run could go on with.",
+    )
   })
 
   test('no file to go on with', () => {

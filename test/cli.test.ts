@@ -128,6 +128,13 @@ describe('classify', () => {
     expect(linesOf(stdout)[0]?.predictions?.[0]?.index).toBe(5)
   })
 
+  const onLinux = existsSync('/dev/full') ? it : it.skip
+  onLinux('fails when the last of the results does not fit on the disk (Linux only)', () => {
+    const { status, stderr } = resnet(['classify', path.join(samples, '4.png'), '--output', '/dev/full'])
+    expect(status).toBe(1)
+    expect(stderr).toMatch(/The results cannot be written: ENOSPC/)
+  })
+
   it('writes to a file, and says nothing of digits about another model', () => {
     const output = path.join(scratch, 'labels.jsonl')
     const { status, stdout, stderr } = resnet([
@@ -218,7 +225,7 @@ describe('wrong usage ends with 2 and says what is expected', () => {
     [['classify', 'a.png', '--tpo', '3'], /unknown option '--tpo'[\s\S]*--top/],
     [['classify', 'a.png', '--top', '0'], /at least 1/],
     [['classify', 'a.png', '--threads', 'two'], /at least 1/],
-    [['classify', 'a.png', '--device', 'tpu'], /auto, cpu/],
+    [['classify', 'a.png', '--device', 'tpu'], /'auto', 'cpu', 'cuda' or 'cuda:1'/],
     [['embed', 'a.png', '--top', '3'], /unknown option '--top'/],
     [['classify', '-'], /standard input/],
     [
@@ -226,6 +233,14 @@ describe('wrong usage ends with 2 and says what is expected', () => {
       /'no\/such\/folder\/x\.jsonl' cannot be written/,
     ],
     [['info'], /missing required argument 'checkpoint'/],
+    [['bench', '--load', 'Infinity'], /numbers from 0\.01 to 10/],
+    [['bench', '--load', '50'], /numbers from 0\.01 to 10/],
+    [['bench', '--rate', '1e9'], /numbers from 0\.01 to 1000000/],
+    [['bench', '--batch', '1,,8'], /whole numbers of at least 1/],
+    [['bench', '--threads', ''], /whole numbers of at least 0/],
+    [['bench', '--network', ','], /Expected names/],
+    [['bench', '--dtype', ''], /names among float32/],
+    [['bench', '--peer', ''], /names among onnxruntime-node/],
     [[], /Usage: resnet/],
   ]
   it.each(rows)('%j', (args, message) => {
@@ -328,7 +343,12 @@ describe('doctor', () => {
   it('says that a decoder asked for cannot be used', () => {
     const { status, stdout } = resnet(['doctor', '--json'], { env: { RESNET_TURBOJPEG: '/absent.so' } })
     expect(status).toBe(1)
-    expect(JSON.parse(stdout).problems[0]).toMatch(/cannot decode JPEGs with '\/absent\.so'/)
+    const { problems, images: found, selfTest, cuda } = JSON.parse(stdout)
+    expect(problems).toEqual([expect.stringMatching(/cannot decode JPEGs with '\/absent\.so'/)])
+    // No other decoder takes its place, and the rest is examined all the same.
+    expect(found.jpeg).toEqual({ decoder: 'none', reason: problems[0] })
+    expect(selfTest).toMatchObject({ ok: true, correct: 10 })
+    expect(cuda.reason).not.toMatch(/addon/)
   })
 
   const plugin = (name: string) => path.join(root, 'build', 'test-plugins', `lib${name}.so`)

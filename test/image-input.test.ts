@@ -6,8 +6,9 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import sharp from 'sharp'
+import { Stop } from '../lib/abort.js'
 import { ResNetError } from '../lib/errors.js'
-import { type DecodeOptions, preprocess } from '../lib/image/decode.js'
+import { type DecodeOptions, pixelGate, preprocess } from '../lib/image/decode.js'
 import type { ImageInput, PreprocessedImage, Preprocessing } from '../lib/image/types.js'
 
 const folder = path.join(__dirname, 'fixtures', 'images')
@@ -324,5 +325,35 @@ describe('an abort', () => {
     const call = preprocess(cut, small, { signal: control.signal })
     control.abort(reason)
     await expect(call).rejects.toBe(reason)
+  })
+})
+
+describe('what sharp decodes', () => {
+  const png = readFileSync(fixture('grey.png'))
+
+  it('is a copy of the bytes: they may be changed meanwhile', async () => {
+    const { data } = await preprocess(png, small)
+    const bytes = new Uint8Array(png)
+    const call = preprocess(bytes, small)
+    await Promise.resolve()
+    bytes.fill(0)
+    expect((await call).data).toEqual(data)
+  })
+
+  it('waits while other images of many pixels are decoded, and may be aborted meanwhile', async () => {
+    const others = 1e12
+    await pixelGate.enter(others, { priority: 0, sequence: 0 }, new Stop())
+    const done: string[] = []
+    const gone = new AbortController()
+    const waiting = preprocess(png, small).then(() => done.push('waited'))
+    const aborted = preprocess(png, small, { signal: gone.signal }).catch((reason) => done.push(reason))
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    expect(done).toEqual([])
+    gone.abort('gone')
+    await aborted
+    expect(done).toEqual(['gone'])
+    pixelGate.leave(others)
+    await waiting
+    expect(done).toEqual(['gone', 'waited'])
   })
 })

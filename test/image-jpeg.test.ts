@@ -103,6 +103,21 @@ describeOnLinux('libturbojpeg decodes (Linux only)', () => {
     expect((await preprocess(odd, preset)).data).toEqual(exact)
   })
 
+  it.each([1, 2, 100, 1000])(
+    'a file that lacks its last %d bytes is refused, though the crop needs none of them',
+    async (lost) => {
+      await expect(preprocess(flower.subarray(0, -lost), preset)).rejects.toMatchObject({
+        code: 'ERR_RESNET_IMAGE',
+        message: expect.stringMatching(/damaged or cut short/),
+      })
+    },
+  )
+
+  it.each([1, 500, 5000])('%d bytes behind the picture change nothing', async (more) => {
+    const longer = Buffer.concat([flower, Buffer.alloc(more, 7)])
+    expect((await preprocess(longer, preset)).data).toEqual(exact)
+  })
+
   it('a copy of the bytes: they may be changed meanwhile', async () => {
     const bytes = new Uint8Array(flower)
     const call = preprocess(bytes, preset)

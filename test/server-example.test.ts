@@ -1,8 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createConnection } from 'node:net'
+import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { text } from 'node:stream/consumers'
 import { packageRoot } from '../lib/root.js'
 
 const main = path.join(packageRoot, 'examples', 'server', 'main.mjs')
@@ -11,6 +13,8 @@ const sample = (digit: number) => readFileSync(path.join(packageRoot, 'models', 
 interface Server {
   url: string
   child: ChildProcess
+  /** What it wrote to standard output: its log. */
+  log(): string
   /** Its exit code and what it wrote to standard error. */
   over: Promise<{ code: number | null; stderr: string }>
 }
@@ -27,8 +31,8 @@ async function start(environment: Record<string, string> = {}): Promise<Server> 
   const over = new Promise<{ code: number | null; stderr: string }>((resolve) =>
     child.on('exit', (code) => resolve({ code, stderr })),
   )
+  let written = ''
   const url = await new Promise<string>((resolve, reject) => {
-    let written = ''
     child.stdout.on('data', (text) => {
       written += text
       const found = /listening on (\S+)/.exec(written)
@@ -36,7 +40,7 @@ async function start(environment: Record<string, string> = {}): Promise<Server> 
     })
     over.then(({ stderr: why }) => reject(new Error(`the server ended: ${why}`)))
   })
-  const server = { url, child, over }
+  const server = { url, child, log: () => written, over }
   servers.push(server)
   return server
 }
@@ -84,6 +88,12 @@ test('embeds, reports health and metrics', async () => {
 test.each([
   ['no image', Buffer.from('no image'), 400, 'ERR_RESNET_IMAGE'],
   ['an empty body', Buffer.alloc(0), 400, 'ERR_RESNET_IMAGE'],
+  [
+    'more pixels than a photograph has',
+    Buffer.from('<svg xmlns="http://www.w3.org/2000/svg" width="9000" height="9000"/>'),
+    400,
+    'ERR_RESNET_IMAGE',
+  ],
 ])("the client's mistake: %s", async (_, body, status, code) => {
   const answer = await post(`${shared.url}/classify`, body)
   expect(answer.status).toBe(status)
@@ -137,6 +147,8 @@ test('a client that goes away takes its image out of the queue', async () => {
     for (const answer of await Promise.all(others)) expect(answer.status).toBe(200)
   }
   expect(await aborted()).toBeGreaterThan(0)
+  // It is no error of the server's.
+  expect(shared.log()).toMatch(/^listening on \S+\n$/)
 })
 
 test('SIGTERM: what is under way is answered, then the process ends by itself', async () => {
@@ -151,4 +163,28 @@ test('SIGTERM: what is under way is answered, then the process ends by itself', 
   expect(new Set(statuses)).toEqual(new Set([200]))
   expect(await over).toEqual({ code: 0, stderr: '' })
   await expect(fetch(`${url}/health`)).rejects.toThrow()
+})
+
+test.each([
+  ['while its model is warmed up', 'queueMicrotask'],
+  ['at any time until it listens', 'setImmediate'],
+])('SIGTERM %s ends it as well', async (_, soon) => {
+  const early = path.join(mkdtempSync(path.join(tmpdir(), 'resnet-server-')), 'early.cjs')
+  // As soon as there is somebody who hears it.
+  writeFileSync(
+    early,
+    `process.on('newListener', (name) => name === 'SIGTERM' && ${soon}(() => process.emit(name, name)))`,
+  )
+  const child = spawn(process.execPath, ['--require', early, main], {
+    env: { ...process.env, PORT: '0' },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  const [out, errors, [code]] = await Promise.all([
+    text(child.stdout),
+    text(child.stderr),
+    once(child, 'exit'),
+  ])
+  expect({ code, errors }).toEqual({ code: 0, errors: '' })
+  if (soon === 'queueMicrotask') expect(out).toBe('')
+  rmSync(path.dirname(early), { recursive: true })
 })

@@ -58,6 +58,13 @@ describe('stats', () => {
     await model.dispose()
   })
 
+  test('a call that was aborted before it came counts too', async () => {
+    const model = await create()
+    await expect(model.forward(x(1), { signal: AbortSignal.abort('no') })).rejects.toBe('no')
+    expect(model.stats().calls).toEqual({ completed: 0, failed: 0, aborted: 1, refused: 0 })
+    await model.dispose()
+  })
+
   test('images a second are those of the last seconds', async () => {
     const model = await create()
     const begun = performance.now()

@@ -127,6 +127,26 @@ describe('the order of work', () => {
   })
 })
 
+test('a source that fails at its closing: a loop that is left hears of it, one that fails has its own reason', async () => {
+  const source = {
+    [Symbol.iterator]: () => ({
+      next: () => ({ done: false, value: 1 }),
+      return: (): never => {
+        throw new Error('cannot be closed')
+      },
+    }),
+  }
+  const work = async (input: number) => ({ input })
+  const left = streamed(source, { concurrency: 2 }, work)
+  await left.next()
+  await expect(left.return()).rejects.toThrow('cannot be closed')
+  const abort = new AbortController()
+  const aborted = streamed(source, { concurrency: 2, signal: abort.signal }, work)
+  await aborted.next()
+  abort.abort('enough')
+  await expect(aborted.next()).rejects.toBe('enough')
+})
+
 describe('streams of images', () => {
   let model: ResNet
   beforeAll(async () => {

@@ -20,7 +20,7 @@ const committedBounds = { float32: 1e-4, float16: 1e-2 }
 /** Of answers to the same rounded inputs: the result's rounding, half a unit of the last place on either side. */
 const tolerances = { float32: 1e-4, float16: 2 ** -10, bfloat16: 2 ** -7 }
 /** Of norms and blocks several roundings meet: of folded weights, and of what lies between convolutions. */
-const roundings = { batchNorm: 4, basicBlock: 4, bottleneck: 4 }
+const roundings = { batchNorm: 2, basicBlock: 2, bottleneck: 2 }
 
 const sizeOf = (shape) => shape.reduce((product, length) => product * length, 1)
 const dataOf = (row, { name, shape, lo, hi }) =>

@@ -70,8 +70,10 @@ export function createApp(model, options = {}) {
 /** Aborts when the client goes away before it has its answer: its image leaves the queue. */
 function whenGone(reply) {
   const gone = new AbortController()
+  // Nobody reads this status (nginx's for it); it is no failure of the server's.
+  const reason = Object.assign(new Error('the client went away'), { statusCode: 499 })
   reply.raw.on('close', () => {
-    if (!reply.raw.writableFinished) gone.abort(new Error('the client went away'))
+    if (!reply.raw.writableFinished) gone.abort(reason)
   })
   return gone.signal
 }

@@ -10,24 +10,36 @@ const model = await ResNet.load(process.env.MODEL ?? models.digits, {
   maxDelayMs: number('MAX_DELAY_MS', 0),
   // What waits longer than a client does is work for nobody.
   maxQueue: number('MAX_QUEUE', 256),
+  // A small file may say that it is large: nobody's photograph takes more of the memory than this.
+  imageLimits: { maxPixels: number('MAX_PIXELS', 64_000_000) },
   lanes: process.env.LANES === 'throughput' ? 'throughput' : number('LANES', 1),
 })
 const app = createApp(model, { logger: { level: process.env.LOG_LEVEL ?? 'warn' } })
 
+/** A server that answers is ready: its networks are compiled before it listens. Batches run in powers of two. */
+async function start() {
+  const batches = Array.from({ length: Math.ceil(Math.log2(maxBatch)) + 1 }, (_, i) =>
+    Math.min(maxBatch, 2 ** i),
+  )
+  const { crop, resize } = model.preprocessing
+  const [height, width] = [crop ?? resize].flat()
+  // Without a crop the longer side of an image stays what it is.
+  if (width !== undefined || crop !== null) await model.warmup({ height, width: width ?? height, batches })
+  if (stopping !== undefined) return
+  const address = await app.listen({ port: number('PORT', 8080), host: process.env.HOST ?? '127.0.0.1' })
+  console.log(`listening on ${address}`)
+}
+
 let stopping
 /** Takes no more connections, answers what is under way, then frees the model. */
 function stop() {
-  stopping ??= app.close().then(() => model.dispose())
+  stopping ??= started
+    .catch(() => {})
+    .then(() => app.close())
+    .then(() => model.dispose())
   return stopping
 }
 for (const signal of ['SIGTERM', 'SIGINT']) process.once(signal, stop)
 
-// Compiled before the first request comes: a server that answers /health is ready. Batches run in powers of two.
-const batches = Array.from({ length: Math.ceil(Math.log2(maxBatch)) + 1 }, (_, i) =>
-  Math.min(maxBatch, 2 ** i),
-)
-const { crop } = model.preprocessing
-const [height, width] = Array.isArray(crop) ? crop : [crop, crop]
-if (crop !== null) await model.warmup({ height, width, batches })
-const address = await app.listen({ port: number('PORT', 8080), host: process.env.HOST ?? '127.0.0.1' })
-console.log(`listening on ${address}`)
+const started = start()
+await started

@@ -81,7 +81,10 @@ export class Scheduler<Kind extends { key: string }> {
   call<T>(request: CallRequest, body: (call: CallHandle<Kind>) => Promise<T>): Promise<T> {
     const { signal, images, priority, inOrder } = request
     if (this.closed) return Promise.reject(this.disposed())
-    if (signal?.aborted) return Promise.reject(signal.reason)
+    if (signal?.aborted) {
+      this.recorder.ended('aborted', 0)
+      return Promise.reject(signal.reason)
+    }
     if (this.waiting + images > this.options.maxQueue) {
       this.recorder.ended('refused', 0)
       return Promise.reject(this.full(request))

@@ -127,6 +127,12 @@ function settingsOf(stats: ModelStats | undefined): Record<string, unknown> {
 
 const patienceMs = 30_000
 
+/** One line of what a program wrote before it ended: that with the error, of those that Node.js writes around it. */
+function lastWords(errors: string): string {
+  const lines = errors.split('\n').filter((line) => line.trim() !== '' && !/^Node\.js v[\d.]+$/.test(line))
+  return lines.find((line) => /^(Uncaught )?[\w.]*Error\b/.test(line)) ?? lines.at(-1) ?? 'it wrote nothing'
+}
+
 /** A program in Node.js that listens on $PORT, says so, and ends by itself when asked to by SIGTERM. */
 class Server {
   private constructor(
@@ -149,7 +155,7 @@ class Server {
     const over = new Promise<string>((resolve) => {
       child.once('error', (error) => resolve(error.message))
       child.once('close', (code, signal) =>
-        resolve(code === 0 ? '' : `ended by ${signal ?? `code ${code}`}: ${errors}`),
+        resolve(code === 0 ? '' : `ended by ${signal ?? `code ${code}`}: ${lastWords(errors)}`),
       )
     })
     const address = await new Promise<string>((resolve, reject) => {
@@ -158,7 +164,7 @@ class Server {
         const found = /\bhttps?:\/\/[^\s'"]+/.exec(written)
         if (found) resolve(found[0])
       })
-      over.then((why) => reject(new Error(`${program}: ${why || 'it ended'} before it printed its address`)))
+      over.then((why) => reject(new Error(`${program}: before it printed its address, it ${why || 'ended'}`)))
       setTimeout(
         () =>
           reject(

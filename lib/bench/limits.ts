@@ -1,4 +1,5 @@
 import type { DeviceInfo } from '../../binding.js'
+import type { Signal } from '../abort.js'
 import type { ResNetError } from '../errors.js'
 import { addon, native } from '../native/call.js'
 import { cudaDevice } from '../native/devices.js'
@@ -6,7 +7,7 @@ import { copyCeiling, matrixCeiling } from './gpu/results.js'
 import type { Limit, Trial } from './types.js'
 
 /** The ceilings of whatever the trials run on: of the CPU measured, for all its threads and for one; of a GPU as it tells them. */
-export async function limitsOf(trials: readonly Trial[]): Promise<Limit[]> {
+export async function limitsOf(trials: readonly Trial[], signal?: Signal): Promise<Limit[]> {
   const gpus = new Map<string, Limit[]>()
   const onCpu: Trial[] = []
   for (const trial of trials) {
@@ -14,14 +15,14 @@ export async function limitsOf(trials: readonly Trial[]): Promise<Limit[]> {
     if (info === undefined) onCpu.push(trial)
     else gpus.set(`cuda:${info.index}`, gpuLimits(info))
   }
-  return [...(await cpuLimits(onCpu)), ...[...gpus.values()].flat()]
+  return [...(await cpuLimits(onCpu, signal)), ...[...gpus.values()].flat()]
 }
 
-async function cpuLimits(trials: readonly Trial[]): Promise<Limit[]> {
+async function cpuLimits(trials: readonly Trial[], signal: Signal | undefined): Promise<Limit[]> {
   const counts = [...new Set(trials.map(({ threads }) => Math.max(1, threads)))]
   const limits: Limit[] = []
   for (const threads of counts.length > 1 ? counts.filter((count) => count > 1) : counts) {
-    const measured = await native(undefined, (control) => addon().measureLimits({ threads, control }))
+    const measured = await native(signal, (control) => addon().measureLimits({ threads, control }))
     // Each measures one thread too.
     const known = new Set(limits.map((limit) => limit.threads))
     limits.push(...measured.filter((limit) => !known.has(limit.threads)))

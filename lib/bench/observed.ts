@@ -14,4 +14,6 @@ process.on('message', (message) => {
     process.send?.({ usage: stop() })
   }
 })
+// Whoever measured it is gone, and nobody else will end it.
+process.once('disconnect', () => process.kill(process.pid, 'SIGTERM'))
 process.channel?.unref()

@@ -1,4 +1,4 @@
-import { readFile, rename, writeFile } from 'node:fs/promises'
+import { readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { ResNetError } from '../errors.js'
 import { type Results, resultFormat, resultVersion, type TrialResult } from './types.js'
@@ -18,7 +18,13 @@ export async function readResults(file: string): Promise<Results> {
       { cause },
     )
   }
-  if (found?.format === resultFormat && found.version === resultVersion) return found as Results
+  if (found?.format === resultFormat && found.version === resultVersion) {
+    if (Array.isArray(found.trials) && typeof found.machine === 'object') return found as Results
+    throw new ResNetError(
+      'ERR_RESNET_CORRUPT',
+      `bench: expected 'machine' and 'trials' in '${file}', received ${Object.keys(found).join(', ')}; run 'resnet bench' again`,
+    )
+  }
   throw new ResNetError(
     'ERR_RESNET_CORRUPT',
     `bench: expected format '${resultFormat}' version ${resultVersion} in '${file}', received ` +
@@ -26,11 +32,29 @@ export async function readResults(file: string): Promise<Results> {
   )
 }
 
-/** Whole or not at all. @throws ERR_RESNET_IO */
-export async function writeWhole(file: string, text: string): Promise<void> {
+/** Whole or not at all, where it is a file and not a pipe. @throws ERR_RESNET_IO */
+export function writeWhole(file: string, text: string): Promise<void> {
+  return writing(file, async (part) => {
+    await writeFile(part, text)
+    if (part !== file) await rename(part, file)
+  })
+}
+
+/** Whether `writeWhole` would write there, asked before anything is measured. @throws ERR_RESNET_IO */
+export function checkWritable(file: string): Promise<void> {
+  return writing(file, async (part) => {
+    if (part === file) return
+    await writeFile(part, '')
+    await rm(part)
+  })
+}
+
+/** `write` gets the name to write under first; the file's own where there is no file to take the place of. */
+async function writing(file: string, write: (part: string) => Promise<void>): Promise<void> {
   try {
-    await writeFile(`${file}.part`, text)
-    await rename(`${file}.part`, file)
+    const there = await stat(file).catch(() => undefined)
+    if (there?.isDirectory()) throw new Error('it is a folder')
+    await write(there === undefined || there.isFile() ? `${file}.part` : file)
   } catch (cause) {
     const message = `bench: cannot write '${file}': ${(cause as Error).message}`
     throw new ResNetError('ERR_RESNET_IO', message, { cause })

@@ -12,7 +12,9 @@ export function quantile(sorted: readonly number[], share: number): number {
   const position = share * (sorted.length - 1)
   const below = sorted[Math.floor(position)] ?? Number.NaN
   const above = sorted[Math.ceil(position)] ?? Number.NaN
-  return below + (above - below) * (position - Math.floor(position))
+  const further = position - Math.floor(position)
+  // Neighbours may be infinite.
+  return further === 0 || below === above ? below : below + (above - below) * further
 }
 
 export function percentiles(list: readonly number[]): Percentiles {
@@ -37,7 +39,14 @@ export function ratioOfMedians(a: readonly number[], b: readonly number[]): Inte
   const random = mulberry32(0x5eed)
   const draw = (list: readonly number[]) =>
     median(list.map(() => list[Math.floor(random() * list.length)] as number))
-  const ratios = Array.from({ length: resamples }, () => draw(b) / draw(a)).sort((x, y) => x - y)
+  const resampled = () => {
+    const after = draw(b)
+    const before = draw(a)
+    // Nothing over nothing is no difference.
+    return before === after ? 1 : after / before
+  }
+  // Of floats: unlike a difference, their order is right of what is infinite too.
+  const ratios = [...Float64Array.from({ length: resamples }, resampled).sort()]
   return { ratio: median(b) / median(a), low: quantile(ratios, 0.025), high: quantile(ratios, 0.975) }
 }
 

@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander'
 import { peerNames } from '../bench/peers.js'
-import { among, atLeastOne, matching, numbers, positive, words } from './arguments.js'
+import { among, atLeastOne, device, numbersBetween, positive, wholeNumbers, words } from './arguments.js'
 import { type BenchOptions, bench, benchCompare, benchReport } from './bench.js'
 import type { ExitCode } from './exit.js'
 
@@ -58,16 +58,16 @@ function addWhat(command: Command): void {
     .option('-m, --model <file or folder>', 'a checkpoint instead')
     .option('--size <pixels>', 'height and width of the images', atLeastOne, 224)
     .addOption(
-      new Option('-b, --batch <list>', 'images a call').argParser(numbers(1, true)).default([1, 8], '1,8'),
+      new Option('-b, --batch <list>', 'images a call').argParser(wholeNumbers(1)).default([1, 8], '1,8'),
     )
     .addOption(
       new Option('-t, --threads <list>', '0: all that this process may use')
-        .argParser(numbers(0, true))
+        .argParser(wholeNumbers(0))
         .default([0], '0'),
     )
     .addOption(
       new Option('--lanes <list>', 'batches at once, each with a caller of its own')
-        .argParser(numbers(1, true))
+        .argParser(wholeNumbers(1))
         .default([1], '1'),
     )
     .addOption(
@@ -78,17 +78,17 @@ function addWhat(command: Command): void {
     )
     .addOption(
       new Option('-d, --device <device>', "'auto', 'cpu', 'cuda' or 'cuda:1'")
-        .argParser(matching(/^(auto|cpu|cuda(:\d{1,3})?)$/, "'auto', 'cpu', 'cuda' or 'cuda:1'"))
+        .argParser(device)
         .default('cpu'),
     )
     .addOption(
       new Option('--load <list>', 'also single images arriving at random, at these shares of the capacity')
-        .argParser(numbers(0.01, false))
+        .argParser(numbersBetween(0.01, 10))
         .default([], 'none'),
     )
     .addOption(
       new Option('--rate <list>', 'the same at so many images a second')
-        .argParser(numbers(0.01, false))
+        .argParser(numbersBetween(0.01, 1_000_000))
         .default([], 'none'),
     )
     .option('--images <files...>', 'also from encoded images to labels; files, folders or patterns')
@@ -111,7 +111,7 @@ function addServer(command: Command): void {
     .option('--server <file>', 'a Node.js program that listens on $PORT and prints its address')
     .addOption(
       new Option('--connections <list>', 'requests under way at once')
-        .argParser(numbers(1, true))
+        .argParser(wholeNumbers(1))
         .default([8], '8'),
     )
 }

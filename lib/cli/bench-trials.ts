@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs'
 import path from 'node:path'
+import { architectureNamed } from '../architecture/families.js'
 import type { Load, Network, Trial } from '../bench/types.js'
 import { invalidArgument } from '../errors.js'
 import { addon } from '../native/call.js'
@@ -54,7 +55,11 @@ function loadsOf({ load, rate }: BenchOptions): Load[] {
 }
 
 export async function networksOf({ network, model, onnx, size }: BenchOptions): Promise<Network[]> {
-  if (model === undefined) return network.map((name) => ({ name, channels: 3, height: size, width: size }))
+  if (model === undefined) {
+    // One that there is not is said before anything is measured.
+    for (const name of network) architectureNamed(name, {}, 'bench')
+    return network.map((name) => ({ name, channels: 3, height: size, width: size }))
+  }
   const loaded = await ResNet.load(model)
   const { name, inChannels } = loaded.architecture
   await loaded.dispose()

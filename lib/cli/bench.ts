@@ -5,8 +5,8 @@ import { type Comparison, compare } from '../bench/compare.js'
 import { boundOf, layerTable } from '../bench/layers.js'
 import { limitsOf } from '../bench/limits.js'
 import { findPeers, type PeerName, peerNames, requirePeers } from '../bench/peers.js'
-import { report } from '../bench/report.js'
-import { readResults, withoutFolders, writeWhole } from '../bench/results.js'
+import { loadECharts, report } from '../bench/report.js'
+import { checkWritable, readResults, withoutFolders, writeWhole } from '../bench/results.js'
 import { nameOf, runTrials } from '../bench/run.js'
 import { seedNetwork } from '../bench/seeded.js'
 import type { LayerTable, Limit, Network, Results, Trial, TrialResult } from '../bench/types.js'
@@ -55,17 +55,35 @@ export async function bench(options: BenchOptions): Promise<ExitCode> {
 type Print = (text: string) => Promise<void>
 
 async function measureAll(options: BenchOptions, print: Print): Promise<ExitCode> {
+  // What cannot be written is said before it is measured.
+  const { output, report } = options
+  if (report !== undefined) loadECharts()
+  for (const file of [output, report]) if (file !== undefined) await checkWritable(file)
+  const interrupt = new AbortController()
+  const onInterrupt = () => interrupt.abort(new Error('interrupted'))
+  // Once: a second Ctrl+C ends the process at once.
+  process.once('SIGINT', onInterrupt)
   const folder = await mkdtemp(path.join(tmpdir(), 'resnet-bench-'))
   try {
-    return await measureIn(folder, options, print)
+    return await measureIn({ folder, signal: interrupt.signal }, options, print)
+  } catch (error) {
+    if (!interrupt.signal.aborted) throw error
+    return exitCode.interrupted
   } finally {
     await rm(folder, { recursive: true })
+    process.off('SIGINT', onInterrupt)
   }
 }
 
-async function measureIn(folder: string, options: BenchOptions, print: Print): Promise<ExitCode> {
+interface Means {
+  /** For files that are not kept. */
+  folder: string
+  signal: AbortSignal
+}
+
+async function measureIn({ folder, signal }: Means, options: BenchOptions, print: Print): Promise<ExitCode> {
   const { trials, peers, others } = await withPeers(folder, options)
-  const limits = options.limits ? await limitsOf(trials) : undefined
+  const limits = options.limits ? await limitsOf(trials, signal) : undefined
   if (limits !== undefined) await print(limitsText(limits))
   const bounds = new Map<string, number>()
   for (const trial of limits === undefined ? [] : trials.filter(isBounded)) {
@@ -83,10 +101,12 @@ async function measureIn(folder: string, options: BenchOptions, print: Print): P
     seconds: options.seconds,
     peers: process.cwd(),
     python: options.python,
+    signal,
     onTrial: (trial) => void print(tableOf(withBound(trial))),
   })
-  if (peers.length > 0) await print(`\nPeers not asked for: ${listed(others)}\n`)
-  const layers = options.layers ? await layerTables(trials, limits, print) : undefined
+  if (options.peer.length > 0)
+    await print(`\nPeers not ${peers.length > 0 ? 'asked for' : 'measured'}: ${listed(others)}\n`)
+  const layers = options.layers ? await layerTables(trials, limits, print, signal) : undefined
   const all = withoutFolders({
     ...measured,
     trials: measured.trials.map(withBound),
@@ -147,9 +167,11 @@ async function layerTables(
   trials: readonly Trial[],
   limits: readonly Limit[] | undefined,
   print: Print,
+  signal: AbortSignal,
 ): Promise<LayerTable[]> {
   const tables: LayerTable[] = []
   for (const trial of trials.filter(isBounded)) {
+    signal.throwIfAborted()
     const table = await layerTable(trial, limits)
     tables.push(table)
     await print(layersText(nameOf(trial), table))
@@ -170,13 +192,17 @@ export async function benchCompare(a: string, b: string, { json }: { json?: bool
   return rows.some(({ verdict }) => verdict === 'worse') ? exitCode.someFailed : exitCode.ok
 }
 
-const compared = ['cpu', 'available', 'isa', 'governor', 'kernel', 'node'] as const
+const compared = ['cpu', 'available', 'isa', 'governor', 'platform', 'kernel', 'node'] as const
 
 /** What else than the code may have made a difference. */
 function differences(before: Results, after: Results): string[] {
-  const notes = compared
-    .filter((key) => before.machine[key] !== after.machine[key])
-    .map((key) => `different ${key}, '${before.machine[key] ?? ''}' and '${after.machine[key] ?? ''}'`)
+  const notes = compared.flatMap((key) => differing(key, before.machine[key], after.machine[key]))
+  notes.push(...differing('GPU', gpusOf(before), gpusOf(after)))
+  notes.push(...differing('seconds a round', before.seconds, after.seconds))
+  const versions = versionsOf(after)
+  for (const [driver, version] of versionsOf(before)) {
+    if (versions.has(driver)) notes.push(...differing(`version of ${driver}`, version, versions.get(driver)))
+  }
   for (const [name, { machine }] of Object.entries({ first: before, second: after })) {
     if (machine.loadBefore > machine.available / 2) {
       notes.push(
@@ -185,6 +211,20 @@ function differences(before: Results, after: Results): string[] {
     }
   }
   return notes
+}
+
+function differing(what: string, before: unknown = '', after: unknown = ''): string[] {
+  return before === after ? [] : [`different ${what}, '${before}' and '${after}'`]
+}
+
+function gpusOf({ machine: { gpus = [] } }: Results): string {
+  return gpus.map(({ name, driver }) => `${name}, driver ${driver}`).join('; ')
+}
+
+/** By driver; '' is not known. */
+function versionsOf({ trials }: Results): Map<string, string> {
+  const known = trials.flatMap(({ drivers }) => drivers.filter(({ version }) => version !== ''))
+  return new Map(known.map(({ driver, version }) => [driver, version]))
 }
 
 function lineOf({ trial, driver, figure, ratio, low, high, verdict }: Comparison): string {

@@ -68,8 +68,8 @@ interface Report {
   images: {
     sharp: string
     libvips: string
-    /** What decodes JPEGs: the path of libturbojpeg, or sharp and why. */
-    jpeg: { decoder: 'libturbojpeg'; path: string } | { decoder: 'sharp'; reason: string }
+    /** What decodes JPEGs: the path of libturbojpeg; sharp, or nothing, and why. */
+    jpeg: { decoder: 'libturbojpeg'; path: string } | { decoder: 'sharp' | 'none'; reason: string }
   }
   cuda: Cuda
   selfTest?: SelfTest
@@ -93,7 +93,7 @@ async function examine(): Promise<Report> {
     images: {
       sharp: sharp.versions.sharp ?? 'unknown',
       libvips: sharp.versions.vips,
-      jpeg: { decoder: 'sharp', reason: 'no addon' },
+      jpeg: { decoder: 'none', reason: 'no addon' },
     },
     cuda: noCuda,
     problems: [],
@@ -104,6 +104,7 @@ async function examine(): Promise<Report> {
     report.cpu = binding.cpuInfo()
     report.problems.push(...cpuProblems(report.cpu))
     report.images.jpeg = jpegDecoder()
+    if (report.images.jpeg.decoder === 'none') report.problems.push(report.images.jpeg.reason)
     report.selfTest = await testSelf('cpu')
     if (!report.selfTest.ok) report.problems.push(selfTestProblem('CPU', report.selfTest))
     report.cuda = await examineCuda(binding)
@@ -116,8 +117,13 @@ async function examine(): Promise<Report> {
 }
 
 function jpegDecoder(): Report['images']['jpeg'] {
-  const { path: file, reason } = jpegLibrary()
-  return file === undefined ? { decoder: 'sharp', reason } : { decoder: 'libturbojpeg', path: file }
+  try {
+    const { path: file, reason } = jpegLibrary()
+    return file === undefined ? { decoder: 'sharp', reason } : { decoder: 'libturbojpeg', path: file }
+  } catch (error) {
+    // The one that RESNET_TURBOJPEG names.
+    return { decoder: 'none', reason: asJson(error).message }
+  }
 }
 
 function cLibrary(): string | undefined {
@@ -204,7 +210,8 @@ function text(report: Report): string {
 }
 
 function jpegText(jpeg: Report['images']['jpeg']): string {
-  return jpeg.decoder === 'sharp' ? `decoded by sharp: ${jpeg.reason}` : `decoded by ${jpeg.path}`
+  if (jpeg.decoder === 'libturbojpeg') return `decoded by ${jpeg.path}`
+  return jpeg.decoder === 'sharp' ? `decoded by sharp: ${jpeg.reason}` : `not decoded: ${jpeg.reason}`
 }
 
 function cpuRows(cpu: CpuInfo | undefined): [string, string][] {

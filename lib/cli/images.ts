@@ -1,4 +1,5 @@
 import type { Stop } from '../abort.js'
+import type { Device } from '../device.js'
 import { models } from '../models.js'
 import { ResNet } from '../resnet.js'
 import { streamed } from '../stream.js'
@@ -11,7 +12,7 @@ import { Finished } from './resume.js'
 /** What classify and embed have in common. */
 export interface ImageOptions {
   model?: string
-  device?: 'auto' | 'cpu'
+  device?: Device
   threads?: number
   json?: boolean
   output?: string
@@ -26,9 +27,6 @@ export interface ImageCommand<T> {
   json(result: T): unknown
   text(file: string, result: T): string
 }
-
-/** Images that are read, decoded or run at once: two batches. */
-const concurrency = 16
 
 const embeddedNote =
   'Note: the embedded model knows handwritten digits and nothing else; it calls every picture a digit. Use --model for your own.'
@@ -129,7 +127,7 @@ async function processAll<T>(
     return { outcome }
   }
   for await (const { input, outcome } of untilAborted(
-    streamed(inputs, { concurrency, signal }, work),
+    streamed(inputs, { concurrency: model.ahead, signal }, work),
     signal,
   )) {
     if (output.closed || outcome === undefined) break

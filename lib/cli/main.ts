@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-import { Command, CommanderError, Option } from 'commander'
-import { atLeastOne } from './arguments.js'
+import { Command, CommanderError } from 'commander'
+import { atLeastOne, device } from './arguments.js'
 import { addBench } from './bench-command.js'
 import { type ClassifyOptions, classify } from './classify.js'
 import { doctor } from './doctor.js'
@@ -24,11 +24,18 @@ function overImages(command: Command): Command {
   return command
     .argument('<images...>', 'files, folders, patterns or addresses')
     .option('-m, --model <file or folder>', 'checkpoint (default: the embedded digits model)')
-    .addOption(new Option('-d, --device <device>', 'where to run').choices(['auto', 'cpu']))
+    .option(
+      '-d, --device <device>',
+      "'auto' (default: a GPU when one works), 'cpu', 'cuda' or 'cuda:1'",
+      device,
+    )
     .option('-t, --threads <number>', 'CPU threads (default: all that this process may use)', atLeastOne)
     .option('-j, --json', 'one JSON object a line, in the order of the images')
     .option('-o, --output <file>', 'write the results to a file; JSON lines if it ends in .ndjson or .jsonl')
-    .option('--resume', 'go on with an interrupted run: keep the results in --output, do the other images')
+    .option(
+      '--resume',
+      'go on with an interrupted run of the same model: keep the results in --output, do the other images',
+    )
 }
 
 function noStandardInput(names: string[], command: Command): void {

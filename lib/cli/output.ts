@@ -57,8 +57,9 @@ export class Output {
     // Standard output is not ours to close; an empty write settles once everything before it is out.
     if (this.#stream === process.stdout) {
       if (!this.closed) await new Promise<void>((resolve) => this.#stream.write('', () => resolve()))
-    } else if (!this.closed) {
-      await new Promise<void>((resolve) => this.#stream.once('error', () => resolve()).end(() => resolve()))
+    } else if (!this.#stream.closed) {
+      // The last to come: what goes wrong with the last of the results is told before.
+      await new Promise<void>((resolve) => this.#stream.once('close', resolve).end())
     }
     if (this.#failure !== undefined) {
       throw new ResNetError('ERR_RESNET_IO', `The results cannot be written: ${this.#failure.message}.`, {

@@ -1,5 +1,5 @@
 import { createReadStream, existsSync } from 'node:fs'
-import { truncate } from 'node:fs/promises'
+import { open, truncate } from 'node:fs/promises'
 import { ResNetError } from '../errors.js'
 
 /** What every line begins with. */
@@ -26,6 +26,9 @@ export class Finished {
     const finished = new Finished(output, member)
     if (!existsSync(output)) return finished
     try {
+      // Of something else, a video or a pipe, no more is read.
+      const [start = ''] = (await startOf(output)).split('\n')
+      if (!start.startsWith(opening) && !opening.startsWith(start)) throw finished.foreign(start, 1)
       let number = 0
       for await (const { text, from, complete } of linesOf(output)) {
         number += 1
@@ -81,6 +84,17 @@ interface Line {
   from: number
   /** Ends in a newline. */
   complete: boolean
+}
+
+async function startOf(file: string): Promise<string> {
+  const handle = await open(file)
+  try {
+    if (!(await handle.stat()).isFile()) throw new Error('it is no file that a run could go on with')
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(100), 0, 100, 0)
+    return buffer.toString('utf8', 0, bytesRead)
+  } finally {
+    await handle.close()
+  }
 }
 
 async function* linesOf(file: string): AsyncGenerator<Line> {

@@ -1,10 +1,12 @@
+import { availableParallelism } from 'node:os'
 import sharp, { type Metadata, type Sharp, type SharpOptions } from 'sharp'
 import type { ImageCall, JpegCall, Picture, PictureCall, PixelsCall } from '../../binding.js'
-import type { Signal } from '../abort.js'
+import { type Signal, Stop } from '../abort.js'
+import { Gate } from '../batching/gate.js'
 import { invalidArgument, ResNetError } from '../errors.js'
 import { addon, native } from '../native/call.js'
 import { type Extent, type Geometry, planGeometry } from './geometry.js'
-import { type JpegHeader, jpegLibrary, readJpegHeader } from './jpeg.js'
+import { isWhole, type JpegHeader, jpegLibrary, readJpegHeader } from './jpeg.js'
 import { type ImageMemory, newImageArray } from './memory.js'
 import {
   defaultImageLimits,
@@ -101,12 +103,11 @@ export async function preprocess(
   const source = sourceAtHand(input, { index }) ?? (await readSource(input, { limits, signal, index }))
   signal?.throwIfAborted()
   const job: Job = { preset, limits, autoOrient, jpegScaling, form, line, memory, input, index, signal }
-  if (source.kind === 'encoded') {
-    const call = jpegCall(source.bytes, job)
-    const prepared = call && (await prepareJpeg(call, job))
-    if (prepared !== undefined) return prepared
-  }
-  return preparePixels(await decode(source, job), job)
+  if (source.kind !== 'encoded') return preparePixels(await decode(source, job), job)
+  // A copy: the caller may transfer or change its bytes meanwhile.
+  const bytes = source.bytes === input ? new Uint8Array(source.bytes) : source.bytes
+  const call = jpegCall(bytes, job)
+  return (call && (await prepareJpeg(call, job))) ?? prepareOther(bytes, job)
 }
 
 function checkChannels({ mean, std }: Preprocessing, { channels = mean.length, index }: DecodeOptions): void {
@@ -195,16 +196,15 @@ async function prepared<Call extends Begun<ImageCall>>(
   return { data, height, width, channels }
 }
 
-/** For libturbojpeg; undefined when it is not for this file. */
+/** For libturbojpeg; undefined when it is not for this file, which sharp then decodes, or refuses in its words. */
 function jpegCall(bytes: Uint8Array, job: Job): Begun<JpegCall> | undefined {
-  const header = readJpegHeader(bytes)
+  const header = isWhole(bytes) ? readJpegHeader(bytes) : undefined
   const library = header && !(job.autoOrient && header.hasExif) ? jpegLibrary().path : undefined
   if (header === undefined || library === undefined) return undefined
   const geometry = planWithin(header, job)
   return Object.assign(imageCall(header, geometry, job), {
     library,
-    // The caller may transfer or change its bytes meanwhile.
-    bytes: bytes === job.input ? new Uint8Array(bytes) : bytes,
+    bytes,
     halved: job.jpegScaling && shrinksThreefold(header, geometry),
   })
 }
@@ -243,16 +243,18 @@ async function preparePixels(image: Pixels, job: Job): Promise<PreprocessedImage
   })
 }
 
-/** Pixels without alpha, in the image's own size. */
-async function decode(source: ImageSource, job: Job): Promise<Pixels> {
-  if (source.kind === 'sharp') return withoutAlpha(source.sharp.clone(), job)
-  if (source.kind === 'raw') {
-    const { data, width, height, channels } = source.pixels
-    planWithin(source.pixels, job)
-    // A copy: the caller may transfer or change its pixels meanwhile.
-    if (channels === 1 || channels === 3) return { data: new Uint8Array(data), width, height, channels }
-    return withoutAlpha(sharp(data, { raw: { width, height, channels }, limitInputPixels: false }), job)
-  }
+/**
+ * Pixels that sharp has decoded or decodes at once, those that wait for their resizing among them, of all models of the
+ * thread: a few images as large as the limit would fill the memory otherwise. Small ones never wait for it.
+ */
+export const pixelGate = new Gate(
+  Math.max(defaultImageLimits.maxPixels, availableParallelism() * 32 * 1024 * 1024),
+)
+let sequence = 0
+const never = new Stop()
+
+/** By sharp. */
+async function prepareOther(bytes: Uint8Array, job: Job): Promise<PreprocessedImage<ImageData>> {
   const options: SharpOptions = {
     ignoreIcc: true,
     autoOrient: job.autoOrient,
@@ -260,13 +262,33 @@ async function decode(source: ImageSource, job: Job): Promise<Pixels> {
     failOn: 'error',
     limitInputPixels: job.limits.maxPixels,
   }
-  const header = await readHeader(source.bytes, options, job)
+  const header = await readHeader(bytes, options, job)
   planWithin(job.autoOrient ? header.autoOrient : header, job)
-  const image = sharp(source.bytes, options)
+  const pixels = header.width * header.height
+  await pixelGate.enter(pixels, { priority: 0, sequence: sequence++ }, job.signal ?? never)
+  try {
+    return await preparePixels(await decodeFile(sharp(bytes, options), header, job), job)
+  } finally {
+    pixelGate.leave(pixels)
+  }
+}
+
+/** Pixels without alpha, in the image's own size. */
+async function decodeFile(image: Sharp, header: Metadata, job: Job): Promise<Pixels> {
   if (header.hasAlpha) return withoutAlpha(image, job)
   // Kept as CMYK: libvips would convert through a colour profile, PIL does not.
   if (header.space === 'cmyk') image.pipelineColourspace('cmyk').toColourspace('cmyk')
   return toPixels(image, job)
+}
+
+/** The same of what is no file. */
+async function decode(source: Exclude<ImageSource, { kind: 'encoded' }>, job: Job): Promise<Pixels> {
+  if (source.kind === 'sharp') return withoutAlpha(source.sharp.clone(), job)
+  const { data, width, height, channels } = source.pixels
+  planWithin(source.pixels, job)
+  // A copy: the caller may transfer or change its pixels meanwhile.
+  if (channels === 1 || channels === 3) return { data: new Uint8Array(data), width, height, channels }
+  return withoutAlpha(sharp(data, { raw: { width, height, channels }, limitInputPixels: false }), job)
 }
 
 /** sharp multiplies colours by alpha before it resizes, so alpha must be gone before. */

@@ -49,6 +49,21 @@ function frame(view: DataView, at: number, hasExif: boolean): JpegHeader | undef
   return taken ? { width, height, hasExif } : undefined
 }
 
+/** Bytes at the end of a file among which the last marker is looked for: some writers append a few. */
+const tailBytes = 1024
+const endMarker = Buffer.of(0xff, endOfImage)
+
+/**
+ * Whether the file goes on to its end: where only the upper part of a picture is decoded, a file cut short would pass
+ * unnoticed. Within the picture's data this marker cannot be.
+ */
+export function isWhole(bytes: Uint8Array): boolean {
+  const { buffer, byteOffset, length } = bytes
+  if (bytes[length - 2] === 0xff && bytes[length - 1] === endOfImage) return true
+  const from = Math.max(0, length - tailBytes)
+  return Buffer.from(buffer, byteOffset + from, length - from).includes(endMarker)
+}
+
 let found: JpegLibrary | undefined
 
 /**

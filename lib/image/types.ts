@@ -10,7 +10,10 @@ export interface RawPixels {
   channels: 1 | 2 | 3 | 4
 }
 
-/** A path (every string is one), a `file:` or `http(s):` URL, encoded bytes, raw pixels, or a sharp instance. */
+/**
+ * A path (every string is one), a `file:` or `http(s):` URL, encoded bytes, raw pixels, or a sharp instance. Bytes and pixels
+ * are read when their turn comes: leave them as they are until the call settles.
+ */
 export type ImageInput = string | URL | Uint8Array | RawPixels | Sharp
 
 /** A length for the shorter side (resize) or a square (crop), or [height, width]. */
