@@ -132,7 +132,7 @@ void networkGivesWay(ThreadPool& pool) {
   const int own = getpriority(PRIO_PROCESS, 0);
   int niceness = -100;
   pool.runAndWait(1, [&](int) { niceness = getpriority(PRIO_PROCESS, id_t(syscall(SYS_gettid))); });
-  check(niceness == std::min(19, own + 5), "the network's threads give way to the event loop");
+  check(niceness == std::min(19, own + 1), "the network's threads give way to the event loop");
 #else
   std::printf("skipped: niceness of threads (Linux only)\n");
 #endif
