@@ -215,7 +215,7 @@ TEST("kept engines are known by the device, its libraries and our own kernels") 
   const auto environment = cuda::engineEnvironment(cuda::probe().devices.at(0));
   CHECK(environment.ok());
   CHECK_EQ(environment.value().capabilityMajor, 9);
-  CHECK_EQ(environment.value().driver, std::string("13000"));
+  CHECK_EQ(environment.value().driver, std::string("13000 580.95.05"));
   CHECK_EQ(environment.value().cudnn, size_t{92400});
   CHECK_EQ(environment.value().kernels.size(), size_t{32});
 }
