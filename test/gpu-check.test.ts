@@ -565,7 +565,7 @@ withPlugin('steps that need no PyTorch, rehearsed on the simulated CUDA device',
 
 const peer = process.env.RESNET_BENCH_PYTHON
 const withPeer = existsSync(simulated) && peer !== undefined ? describe : describe.skip
-withPeer('beside PyTorch ($RESNET_BENCH_PYTHON), on the simulated CUDA device', () => {
+withPeer('beside PyTorch (needs an installed peer, $RESNET_BENCH_PYTHON), on the simulated CUDA device', () => {
   test('operations and networks agree in every dtype, and wrong answers are refused', () => {
     const out = path.join(folder, 'beside')
     const { status } = spawnSync(
