@@ -565,26 +565,29 @@ withPlugin('steps that need no PyTorch, rehearsed on the simulated CUDA device',
 
 const peer = process.env.RESNET_BENCH_PYTHON
 const withPeer = existsSync(simulated) && peer !== undefined ? describe : describe.skip
-withPeer('beside PyTorch (needs an installed peer, $RESNET_BENCH_PYTHON), on the simulated CUDA device', () => {
-  test('operations and networks agree in every dtype, and wrong answers are refused', () => {
-    const out = path.join(folder, 'beside')
-    const { status } = spawnSync(
-      path.join(root, 'scripts', 'gpu-check'),
-      ['--dry-run', '--phase', 'accuracy.networks,accuracy.operations', '--out', out],
-      { env: { ...process.env, OUT: '', RESNET_PYTHON: peer, RESNET_NODE: process.execPath } },
-    )
-    const results: GpuResults = JSON.parse(readFileSync(path.join(out, 'results.json'), 'utf8'))
-    expect({ status, problems: problemsOf(results) }).toEqual({ status: 0, problems: [] })
-    expect(results.steps.map(({ status }) => status)).toEqual(['done', 'done', 'done'])
-    for (const suite of ['operations', 'networks']) {
-      for (const dtype of ['float32', 'float16', 'bfloat16']) {
-        const name = `${suite} beside PyTorch, ${dtype}`
-        const names = [name, `${name}: control, answers with one value changed`]
-        expect(results.checks.filter((check) => names.includes(check.name) && check.good)).toHaveLength(2)
+withPeer(
+  'beside PyTorch (needs an installed peer, $RESNET_BENCH_PYTHON), on the simulated CUDA device',
+  () => {
+    test('operations and networks agree in every dtype, and wrong answers are refused', () => {
+      const out = path.join(folder, 'beside')
+      const { status } = spawnSync(
+        path.join(root, 'scripts', 'gpu-check'),
+        ['--dry-run', '--phase', 'accuracy.networks,accuracy.operations', '--out', out],
+        { env: { ...process.env, OUT: '', RESNET_PYTHON: peer, RESNET_NODE: process.execPath } },
+      )
+      const results: GpuResults = JSON.parse(readFileSync(path.join(out, 'results.json'), 'utf8'))
+      expect({ status, problems: problemsOf(results) }).toEqual({ status: 0, problems: [] })
+      expect(results.steps.map(({ status }) => status)).toEqual(['done', 'done', 'done'])
+      for (const suite of ['operations', 'networks']) {
+        for (const dtype of ['float32', 'float16', 'bfloat16']) {
+          const name = `${suite} beside PyTorch, ${dtype}`
+          const names = [name, `${name}: control, answers with one value changed`]
+          expect(results.checks.filter((check) => names.includes(check.name) && check.good)).toHaveLength(2)
+        }
       }
-    }
-    expect(results.accuracy.filter(({ controlError }) => controlError !== undefined).length).toBeGreaterThan(
-      200,
-    )
-  }, 600_000)
-})
+      expect(
+        results.accuracy.filter(({ controlError }) => controlError !== undefined).length,
+      ).toBeGreaterThan(200)
+    }, 600_000)
+  },
+)
