@@ -43,8 +43,9 @@ std::optional<PixelBuffer> convertColours(const PixelView& source, const Region&
   if (source.channels == 1 || source.channels == planes) return std::nullopt;
   const Kernels& kernels = kernelsOf(isa);
   PixelBuffer buffer(region, planes);
-  // A row with slack behind it, where the source has none or is to become RGB first.
-  std::vector<uint8_t> copy(size_t(region.width) * 3 + kSlackBytes);
+  const size_t bytes = size_t(region.width) * 3;
+  // What becomes grey: a row with slack behind it, where the source has none or is to become RGB first.
+  std::vector<uint8_t> copy(planes == 1 ? bytes + kSlackBytes : 0);
   for (int y = 0; y < region.height; ++y) {
     const uint8_t* from = source.row(region.top + y) +
                           size_t(region.left - source.region.left) * size_t(source.channels);
@@ -53,7 +54,6 @@ std::optional<PixelBuffer> convertColours(const PixelView& source, const Region&
       colourRow(from, region.width, to);
       continue;
     }
-    const size_t bytes = size_t(region.width) * 3;
     if (source.channels == 4) {
       colourRow(from, region.width, copy.data());
       from = copy.data();

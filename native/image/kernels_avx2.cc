@@ -18,15 +18,19 @@ constexpr int kGreyTaps = 16;    // taps of a grey pixel in a group of these wor
 int16_t high(int32_t weight) { return int16_t(weight >> kLowBits); }
 int16_t low(int32_t weight) { return int16_t(weight & ((1 << kLowBits) - 1)); }
 
-// Per output pixel and group of 4 taps: hi of taps 0, 1 four times (a lane: r, g, b and a spare), of taps 2, 3 four
-// times, then lo in the same way.
+// Words of one output pixel's grey weights.
+size_t greyPitch(const Taps& taps) {
+  return size_t((taps.stride + kGreyTaps - 1) / kGreyTaps) * kGroupWords;
+}
+
+// Per output pixel and group of 16 taps: hi of each, then lo; weights of 0 fill the last group.
 void packGrey(RowTaps& row) {
   const Taps& taps = *row.taps;
-  const int groups = (taps.stride + kGreyTaps - 1) / kGreyTaps;
-  row.pairs.assign(size_t(taps.length()) * size_t(groups) * kGroupWords, 0);
+  const size_t pitch = greyPitch(taps);
+  row.pairs.assign(size_t(taps.length()) * pitch, 0);
   for (int i = 0; i < taps.length(); ++i) {
     const int32_t* weights = taps.weights.data() + size_t(i) * size_t(taps.stride);
-    int16_t* out = row.pairs.data() + size_t(i) * size_t(groups) * kGroupWords;
+    int16_t* out = row.pairs.data() + size_t(i) * pitch;
     for (int n = 0; n < taps.count[size_t(i)]; ++n) {
       int16_t* group = out + n / kGreyTaps * kGroupWords + n % kGreyTaps;
       group[0] = high(weights[n]);
@@ -35,7 +39,8 @@ void packGrey(RowTaps& row) {
   }
 }
 
-// Colours: as described below. Grey: hi of 16 taps, then lo; weights of 0 fill the last group.
+// Grey as above. Colours per output pixel and group of 4 taps: hi of taps 0, 1 four times (a lane: r, g, b and a
+// spare), of taps 2, 3 four times, then lo in the same way.
 void pack(RowTaps& row, int channels) {
   if (channels == 1) return packGrey(row);
   if (channels != 3) return;
@@ -96,7 +101,7 @@ void acrossRows(const uint8_t* const* rows, const RowTaps& packed, uint8_t* cons
 template <int kRows>
 void acrossGrey(const uint8_t* const* rows, const RowTaps& packed, uint8_t* const* outs) {
   const Taps& taps = *packed.taps;
-  const size_t pitch = size_t((taps.stride + kGreyTaps - 1) / kGreyTaps) * kGroupWords;
+  const size_t pitch = greyPitch(taps);
   for (int i = 0; i < taps.length(); ++i) {
     const int16_t* pairs = packed.pairs.data() + size_t(i) * pitch;
     const size_t from = size_t(taps.first[size_t(i)] - taps.begin);
