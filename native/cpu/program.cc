@@ -32,6 +32,7 @@ struct CpuProgram::LaneState final : ThreadPool::Job {
 
   void body(int thread) noexcept override;
   void finish() noexcept override;
+  void runSteps(int thread) noexcept;
 
   const CpuProgram* program;
   ThreadPool* pool;
@@ -50,6 +51,12 @@ struct CpuProgram::LaneState final : ThreadPool::Job {
 };
 
 void CpuProgram::LaneState::body(int thread) noexcept {
+  placement.keepApart(thread);
+  runSteps(thread);
+  placement.leave(thread);
+}
+
+void CpuProgram::LaneState::runSteps(int thread) noexcept {
   const Plan& plan = program->plan_;
   const size_t valueCount = plan.values.size();
   View* view = views.data() + thread * valueCount;
@@ -63,7 +70,6 @@ void CpuProgram::LaneState::body(int thread) noexcept {
   work.scratch = scratchBase + thread * program->scratchFloats_;
 
   using Clock = std::chrono::steady_clock;
-  placement.keepApart(thread);
   int barrierIndex = 0;
   for (const Phase& phase : program->phases_) {
     for (int first = 0; first < current.submission.batch; first += phase.chunk) {
@@ -93,15 +99,11 @@ void CpuProgram::LaneState::body(int thread) noexcept {
           total.store(first == 0 ? ms : total.load(std::memory_order_relaxed) + ms,
                       std::memory_order_relaxed);
         }
-        if (stopAt.load() == barrierIndex) {
-          placement.leave(thread);
-          return;
-        }
+        if (stopAt.load() == barrierIndex) return;
         ++barrierIndex;
       }
     }
   }
-  placement.leave(thread);
 }
 
 void CpuProgram::LaneState::finish() noexcept {
