@@ -1,12 +1,12 @@
 // What do joined calls cost against a loop written by hand?
-//   node bench/batching.mjs [--model resnet18] [--size 224] [--callers 64] [--seconds 2] [--rounds 5] [--threads 0]
+//   node bench/batching.mjs [--model resnet18] [--size 224] [--callers 64] [--seconds 2] [--rounds 5] [--threads 0] [--keep]
 // Both run the same network on tensors: a loop with batches of each size, and many callers with one image each. The
 // rounds are interleaved; prints JSON with medians and 'share', which is callers over the best loop (0.95 is the goal),
-// and what a lone call takes beyond the run of its batch (0.3 ms is the goal).
-import { cpus } from 'node:os'
+// and what a lone call takes beyond the run of its batch (0.3 ms is the goal). --keep puts it into bench/results/.
 import { parseArgs } from 'node:util'
 import { models, ResNet, Tensor } from 'resnet'
 import { median } from '../dist/bench/statistics.js'
+import { keepReport } from './result-file.mjs'
 
 const { values } = parseArgs({
   options: {
@@ -16,6 +16,7 @@ const { values } = parseArgs({
     seconds: { type: 'string', default: '2' },
     rounds: { type: 'string', default: '5' },
     threads: { type: 'string', default: '0' },
+    keep: { type: 'boolean', default: false },
   },
 })
 const digits = values.model === 'digits'
@@ -70,10 +71,9 @@ for (let round = 0; round < Number(values.rounds); ++round) {
   }
 }
 const best = batches.reduce((a, b) => (median(loops.get(b)) > median(loops.get(a)) ? b : a))
+const { keep, ...asked } = values
 const report = {
-  machine: cpus()[0]?.model,
-  node: process.version,
-  ...values,
+  ...asked,
   imagesPerSecond: Object.fromEntries(
     batches.map((batch) => [batch, { loop: median(loops.get(batch)), callers: median(joined.get(batch)) }]),
   ),
@@ -83,4 +83,5 @@ const report = {
   batchSizes: model.get(best).stats().batchSizes,
 }
 console.log(JSON.stringify(report, null, 2))
+if (keep) await keepReport(`batching ${values.model}`, report)
 for (const one of model.values()) await one.dispose()

@@ -1,15 +1,15 @@
 // What becomes of a model that is asked for more than it can do?
-//   node bench/overload.mjs [--model digits] [--seconds 60] [--times 3] [--queue 32] [--slack 2]
+//   node bench/overload.mjs [--model digits] [--seconds 60] [--times 3] [--queue 32] [--slack 2] [--keep]
 // Calls arrive in an open loop at `times` its capacity, whether or not earlier ones have answered. Prints JSON; ends with 1
 // when a bound is broken: those who are accepted wait no longer than the queue ahead of them takes (99th percentile,
 // `slack` times that for what else the machine does), the rest is refused at once, nothing is lost, what is done stays near
-// the capacity, and within a second afterwards a lone call is as quick as before.
-import { cpus } from 'node:os'
+// the capacity, and within a second afterwards a lone call is as quick as before. --keep puts it into bench/results/.
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setTimeout as pause } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { models, ResNet, Tensor } from 'resnet'
 import { median, percentiles } from '../dist/bench/statistics.js'
+import { keepReport } from './result-file.mjs'
 
 const { values } = parseArgs({
   options: {
@@ -18,6 +18,7 @@ const { values } = parseArgs({
     times: { type: 'string', default: '3' },
     queue: { type: 'string', default: '32' },
     slack: { type: 'string', default: '2' },
+    keep: { type: 'boolean', default: false },
   },
 })
 const [seconds, times, maxQueue, slack] = ['seconds', 'times', 'queue', 'slack'].map((name) =>
@@ -123,8 +124,6 @@ const bounds = [
 ]
 const broken = bounds.filter(([kept]) => !kept).map(([, what]) => what)
 const report = {
-  machine: cpus()[0]?.model,
-  node: process.version,
   model: values.model,
   seconds: elapsed,
   capacityPerSecond: perSecond,
@@ -140,4 +139,5 @@ const report = {
   broken,
 }
 console.log(JSON.stringify(report, null, 2))
+if (values.keep) await keepReport(`overload ${values.model}`, report)
 process.exitCode = broken.length > 0 ? 1 : 0

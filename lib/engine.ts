@@ -103,6 +103,8 @@ export class Engine {
   readonly recorder = new Recorder()
   /** Of images that are decoded ahead of the network. */
   readonly gate: Gate
+  /** Of those inside it, the ones that are not decoded yet. */
+  preparing = 0
   /** What they are decoded into: a batch reads it where it is. */
   readonly imageMemory: ImageMemory
   /** Of its images before the addon's threads; absent: those threads say what is wrong with the environment's number. */
@@ -122,7 +124,10 @@ export class Engine {
     this.gate = new Gate(this.ahead)
     this.imageMemory = new ImageMemory(this.ahead)
     const schedulerOptions = { ...parts.options, owner: 'The model' }
-    this.scheduler = new Scheduler(schedulerOptions, (batch) => this.traced(batch), this.recorder)
+    // More than are prepared at once: all cores that there are for images have work.
+    const moreToCome = () => this.preparing > imageThreads
+    const run = (batch: Batch<Kind>) => this.traced(batch)
+    this.scheduler = new Scheduler(schedulerOptions, run, this.recorder, moreToCome)
   }
 
   /**

@@ -1,5 +1,4 @@
 import type { InputView, OutputView, Picture } from '../binding.js'
-import type { Gate } from './batching/gate.js'
 import type { Part, Slice } from './batching/part.js'
 import type { Engine, EngineCall, Request } from './engine.js'
 import { invalidArgument, ResNetError } from './errors.js'
@@ -275,25 +274,27 @@ interface CallSlice {
 async function decodeAndRun(slice: CallSlice, runner: ImageRunner): Promise<void> {
   const { images, from, to, outputs } = slice
   const { call, engine } = runner
-  const inside = new Inside(engine.gate)
+  const inside = new Inside(engine)
   const pictures = new Pictures()
   const begun = performance.now()
   try {
     let gated = 0
     for (let index = from; index < to; ++index) if (isAtHand(images[index] as ImageInput)) ++gated
     if (gated > 0 && !engine.gate.tryEnter(gated)) await engine.gate.enter(gated, call.place, call.signal)
-    inside.images = gated
+    inside.enter(gated)
     const waitedMs = performance.now() - begun
     const decodeAt = (index: number) => decodeOne(images[index] as ImageInput, index, pictures, runner)
     // Of one, Promise.all is most of the work.
     const alone = to - from === 1
     const decoded = alone ? [await decodeAt(from)] : await Promise.all(range(from, to).map(decodeAt))
+    inside.decoded()
     const groups = bySize(decoded, { first: from, outputs, inside, waitedMs })
     if (groups.length === 1) await groups[0]?.run(runner)
     else await Promise.all(groups.map((group) => group.run(runner)))
     // No batch has them any more. After a failure one may: then they are left to the garbage collector.
     for (const { data } of decoded) if (ArrayBuffer.isView(data)) engine.imageMemory.give(data)
   } finally {
+    inside.decoded()
     inside.leave(inside.images)
     pictures.dispose()
   }
@@ -304,16 +305,29 @@ function range(from: number, to: number): number[] {
   return Array.from({ length: to - from }, (_, i) => from + i)
 }
 
-/** How many of a slice's images are inside the gate. */
+/** How many of a slice's images are inside the engine's gate, and of those how many are not decoded yet. */
 class Inside {
   images = 0
+  private preparing = 0
 
-  constructor(private readonly gate: Gate) {}
+  constructor(private readonly engine: Engine) {}
+
+  enter(images: number): void {
+    this.images = images
+    this.preparing = images
+    this.engine.preparing += images
+  }
+
+  /** All are, or nobody wants them any more. Idempotent. */
+  decoded(): void {
+    this.engine.preparing -= this.preparing
+    this.preparing = 0
+  }
 
   leave(images: number): void {
     const leaving = Math.min(images, this.images)
     this.images -= leaving
-    if (leaving > 0) this.gate.leave(leaving)
+    if (leaving > 0) this.engine.gate.leave(leaving)
   }
 }
 

@@ -70,7 +70,8 @@ export interface ModelOptions {
   maxBatch?: number
   /**
    * How long a batch that is not full waits for more images, in milliseconds. Default 0: an idle model runs what there
-   * is, and a busy one fills its next batch meanwhile.
+   * is, and a busy one fills its next batch meanwhile. While more images are being prepared than `imageThreads`, a batch
+   * waits up to 5 ms for them in any case.
    */
   maxDelayMs?: number
   /** Images that may wait; a call that does not fit is refused with ERR_RESNET_QUEUE_FULL. Default: no limit. */

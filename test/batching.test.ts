@@ -1,6 +1,7 @@
 import { Gate } from '../lib/batching/gate.js'
 import type { Batch, Part } from '../lib/batching/part.js'
 import { type CallRequest, Scheduler, type SchedulerOptions } from '../lib/batching/scheduler.js'
+import { eventually } from './support/eventually.js'
 
 interface Kind {
   key: string
@@ -16,8 +17,8 @@ const settled = async (turns = 3) => {
   for (let i = 0; i < turns; ++i) await settle()
 }
 
-/** A scheduler whose batches end when they are told to. */
-function observed(options: Partial<SchedulerOptions> = {}) {
+/** A scheduler whose batches end when they are told to. @param moreToCome whether images are being prepared on all cores */
+function observed(options: Partial<SchedulerOptions> = {}, moreToCome = () => false) {
   const runs: Run[] = []
   const order: string[] = []
   const scheduler = new Scheduler<Kind>(
@@ -28,6 +29,8 @@ function observed(options: Partial<SchedulerOptions> = {}) {
         runs.push({ ...batch, names, finish: resolve, fail: reject })
         batch.signal.listen(() => reject(batch.signal.reason))
       }),
+    undefined,
+    moreToCome,
   )
   const part = (name: string, images: number): Part => ({
     images,
@@ -165,6 +168,48 @@ describe('forming batches', () => {
     for (const { finish } of runs) finish()
     await settled()
     expect(batches().slice(2)).toEqual(['g0', 'h0'])
+  })
+})
+
+describe('while more images are prepared than there are cores for', () => {
+  test('a batch fills though lanes are free, which do not divide it', async () => {
+    const { call, batches } = observed({ lanes: 2 }, () => true)
+    for (const name of ['a', 'b', 'c']) call(name)
+    await settled()
+    expect(batches()).toEqual([])
+    call('d')
+    await settled()
+    expect(batches()).toEqual(['a0 b0 c0 d0'])
+  })
+
+  test('one that does not fill runs all the same, though nothing else comes', async () => {
+    const { call, batches } = observed({}, () => true)
+    const begun = performance.now()
+    call('a')
+    call('b')
+    await eventually(() => batches().length, 1)
+    expect(performance.now() - begun).toBeGreaterThanOrEqual(4)
+    expect(batches()).toEqual(['a0 b0'])
+  })
+
+  test('the last to be prepared waits for nobody', async () => {
+    let preparing = true
+    const { call, batches } = observed({}, () => preparing)
+    call('a')
+    call('b')
+    await settled()
+    preparing = false
+    call('c')
+    await settled()
+    expect(batches()).toEqual(['a0 b0 c0'])
+  })
+
+  test('a call that is alone runs at once, in the batches that it always has', async () => {
+    const { runs, call, batches } = observed({ lanes: 2 }, () => true)
+    call('a', 6)
+    await settled()
+    for (const { finish } of runs) finish()
+    expect(batches()).toEqual(['a0 a1 a2', 'a3 a4 a5'])
   })
 })
 

@@ -34,6 +34,9 @@ interface Running<Kind> {
   stop: Stop
 }
 
+/** How long a batch that is not full waits for images that are being prepared, in milliseconds. */
+const gatherMs = 5
+
 /** Empty lines that are kept for the next image of their kind. */
 const maxEmpty = 8
 
@@ -42,7 +45,7 @@ const over = new Error('The call is over')
 
 /**
  * Joins the images of concurrent calls into batches. A batch is formed when a lane becomes free: an idle model runs a
- * single image at once, and while a batch runs the next one fills. Whatever stands first in line (by priority, then by
+ * single image at once, and while a batch runs or images are prepared on all cores the next one fills. Whatever stands first in line (by priority, then by
  * the order of the calls) decides which kind runs; others of its kind go with it.
  */
 export class Scheduler<Kind extends { key: string }> {
@@ -61,6 +64,7 @@ export class Scheduler<Kind extends { key: string }> {
     private readonly options: SchedulerOptions,
     private readonly run: (batch: Batch<Kind>) => Promise<void>,
     private readonly recorder = new Recorder(),
+    private readonly moreToCome: () => boolean = () => false,
   ) {}
 
   /** Images admitted and not yet in a batch. */
@@ -232,13 +236,23 @@ export class Scheduler<Kind extends { key: string }> {
 
   private waitOf(batcher: Batcher<Kind>): number {
     const { maxDelayMs, maxBatch } = this.options
-    if (maxDelayMs === 0 || batcher.images >= maxBatch) return 0
-    return Math.max(0, batcher.oldest + maxDelayMs - performance.now())
+    if (batcher.images >= maxBatch) return 0
+    const delayMs = this.gathers ? Math.max(gatherMs, maxDelayMs) : maxDelayMs
+    return delayMs === 0 ? 0 : Math.max(0, batcher.oldest + delayMs - performance.now())
   }
 
-  /** Images of its next batch: several free lanes share what is there. */
+  /**
+   * Whether small batches would cost images a second: while more images are prepared than there are threads for, a free
+   * lane does not mean an idle core. Not for a call that is alone, whose batches are to be the same every time.
+   */
+  private get gathers(): boolean {
+    return this.calls.size > 1 && this.moreToCome()
+  }
+
+  /** Images of its next batch: several free lanes share what is there, unless their cores have other work. */
   private shareOf({ images }: Batcher<Kind>): number {
     const { lanes, maxBatch } = this.options
+    if (this.gathers) return Math.min(maxBatch, images)
     return Math.min(maxBatch, Math.ceil(images / (lanes - this.running.size)))
   }
 

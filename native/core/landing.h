@@ -2,6 +2,7 @@
 #pragma once
 
 #include <condition_variable>
+#include <cstddef>
 #include <memory>
 #include <mutex>
 #include <utility>
@@ -21,15 +22,17 @@ class Landing {
   }
 
   // On any thread. `wake` is called under the lock, unless a call is under way already or close() has been called; it
-  // returns whether take() will be called for it.
+  // returns whether take() will be called for it. Gives back how many tasks lay there before.
   template <typename Wake>
-  void land(std::unique_ptr<Task> task, const Wake& wake) {
+  size_t land(std::unique_ptr<Task> task, const Wake& wake) {
     std::lock_guard lock(mutex_);
+    const size_t before = landed_.size();
     landed_.push_back(std::move(task));
     --inFlight_;
     if (!closed_ && !woken_) woken_ = wake();
     // Under the lock: whoever waits may free this object as soon as it has it.
     changed_.notify_all();
+    return before;
   }
 
   // All that have landed.

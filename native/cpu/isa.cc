@@ -132,6 +132,18 @@ const std::vector<IsaSupport>& hostIsas() {
   return supports;
 }
 
+TileUnits hostTileUnits() {
+#if RESNET_X64
+  constexpr uint64_t kTileState = 0x60000;  // shapes and data
+  const uint32_t units = cpuid(7).edx;
+  const bool saved = (cpuid(1).ecx >> 27 & 1) && (savedState() & kTileState) == kTileState;
+  const bool tiles = saved && (units >> 24 & 1);
+  return {tiles && (units >> 22 & 1), tiles && (units >> 25 & 1)};
+#else
+  return {};
+#endif
+}
+
 Balance hostBalance(Isa isa) {
   // Intel's servers have two units of 512 bits and less bandwidth a core (measured on Emerald Rapids); Zen 4 has 512 bits
   // in two halves.

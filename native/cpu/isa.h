@@ -27,6 +27,13 @@ hostIsas();  // in rising order; the operating system's register saving is check
 // for an unknown name, kUnavailable for a tier that the host lacks.
 Result<Isa> chooseIsa(std::string_view requested);
 
+// The kinds of tile products (AMX) of the host whose registers the operating system saves. They are no tier: a process has
+// to ask for them first.
+struct TileUnits {
+  bool bfloat16 = false, int8 = false;
+};
+TileUnits hostTileUnits();
+
 // What one core of the host does in a cycle with that tier, for models of time: float32 multiply-adds, and bytes that a
 // stream from beyond L2 brings. By the processor's kind and not measured, so that two runs choose the same kernels.
 struct Balance {

@@ -13,6 +13,7 @@
 
 #include <array>
 #include <atomic>
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <unordered_set>
@@ -86,6 +87,8 @@ class Environment : public std::enable_shared_from_this<Environment> {
   void close();
 
   static constexpr int kMaxThreads = 2;
+  // Tasks that lie untaken when the event loop is late: one may have landed just now.
+  static constexpr size_t kLate = 2;
 
   napi_env env_;
   napi_threadsafe_function wake_ = nullptr;

@@ -144,6 +144,20 @@ TEST("what lands is taken once, whole, and nothing is left behind") {
   CHECK_EQ(sum, long(kTasks) * (kTasks - 1) / 2);
 }
 
+TEST("who lands is told how many lie there untaken") {
+  struct Task {};
+  Landing<Task> landing;
+  const auto land = [&landing] {
+    landing.begin();
+    return landing.land(std::make_unique<Task>(), [] { return true; });
+  };
+  CHECK_EQ(land(), size_t{0});
+  CHECK_EQ(land(), size_t{1});
+  CHECK_EQ(land(), size_t{2});
+  CHECK_EQ(landing.take().size(), size_t{3});
+  CHECK_EQ(land(), size_t{0});
+}
+
 TEST("after closing nobody is woken") {
   struct Task {};
   Landing<Task> landing;

@@ -93,6 +93,7 @@ Result<std::vector<Limit>> measureLimits(int threads, const Control& control) {
     if (support.isa == Isa::kAvx2) appendAvx2Loops(loops);
     if (support.isa == Isa::kAvx512) appendAvx512Loops(loops);
   }
+  appendAmxLoops(loops);
 #endif
   std::vector<int> counts = {1};
   if (threads > 1) counts.push_back(threads);

@@ -30,6 +30,7 @@ struct LimitLoop {
 void appendPortableLoops(std::vector<LimitLoop>& loops);
 void appendAvx2Loops(std::vector<LimitLoop>& loops);
 void appendAvx512Loops(std::vector<LimitLoop>& loops);
+void appendAmxLoops(std::vector<LimitLoop>& loops);
 
 // On `threads` threads of its own, some tenths of a second a figure; the machine should be idle.
 Result<std::vector<Limit>> measureLimits(int threads, const Control& control);
