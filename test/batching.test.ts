@@ -316,6 +316,27 @@ describe('abort', () => {
     expect(order).toEqual(['b rejected', 'a'])
   })
 
+  test('a body that ends well all the same does not disturb the order of those that came since', async () => {
+    const { scheduler, runs, order, call } = observed({ lanes: 2, maxBatch: 1 })
+    const abort = new AbortController()
+    let end = () => {}
+    const body = () => new Promise<void>((resolve) => (end = resolve))
+    const request = { method: 'classify', images: 1, priority: 0, inOrder: true, signal: abort.signal }
+    const gone = scheduler.call(request, body)
+    abort.abort(reason)
+    await expect(gone).rejects.toBe(reason)
+    call('a')
+    end()
+    await settled()
+    call('b')
+    await settled()
+    runs[1]?.finish()
+    await settled()
+    runs[0]?.finish()
+    await settled()
+    expect(order).toEqual(['a', 'b'])
+  })
+
   test('the waiting rest of a divided call leaves too', async () => {
     const { runs, scheduler, call, batches } = observed()
     const abort = new AbortController()

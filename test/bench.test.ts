@@ -395,6 +395,17 @@ describe('measure', () => {
       expect(start).toBeGreaterThanOrEqual((arrivals[i] as number) - 0.01)
     expect(Math.min(...latencies)).toBeGreaterThanOrEqual(0)
   })
+
+  test('an open loop whose calls fail in the middle is not measured', async () => {
+    let made = 0
+    const call = async () => {
+      if (++made === 2) throw new Error('status 500')
+    }
+    const arrivals = Array.from({ length: 200 }, (_, i) => i)
+    await expect(makeCalls(call, { kind: 'open', arrivals }, 1)).rejects.toThrow('status 500')
+    // The others of the arrivals are not waited for.
+    expect(made).toBeLessThan(100)
+  })
 })
 
 test('the report holds charts for light and dark, every figure, and no raw markup of the machine', () => {
