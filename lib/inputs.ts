@@ -276,14 +276,18 @@ async function decodeAndRun(slice: CallSlice, runner: ImageRunner): Promise<void
   const { call, engine } = runner
   const inside = new Inside(engine)
   const pictures = new Pictures()
-  const begun = performance.now()
   try {
     let gated = 0
     for (let index = from; index < to; ++index) if (isAtHand(images[index] as ImageInput)) ++gated
+    const decode = (index: number) => decodeOne(images[index] as ImageInput, index, pictures, runner)
+    // Those that somebody else keeps waiting come first: inside the gate the others would keep everybody out meanwhile.
+    const isMixed = gated > 0 && gated < to - from
+    const early = isMixed ? await decodeEarly(slice, decode) : undefined
+    const begun = performance.now()
     if (gated > 0 && !engine.gate.tryEnter(gated)) await engine.gate.enter(gated, call.place, call.signal)
     inside.enter(gated)
     const waitedMs = performance.now() - begun
-    const decodeAt = (index: number) => decodeOne(images[index] as ImageInput, index, pictures, runner)
+    const decodeAt = (index: number) => early?.[index - from] ?? decode(index)
     // Of one, Promise.all is most of the work.
     const alone = to - from === 1
     const decoded = alone ? [await decodeAt(from)] : await Promise.all(range(from, to).map(decodeAt))
@@ -298,6 +302,16 @@ async function decodeAndRun(slice: CallSlice, runner: ImageRunner): Promise<void
     inside.leave(inside.images)
     pictures.dispose()
   }
+}
+
+/** Those of the images that are not at hand; the places of the others are empty. */
+function decodeEarly(
+  { images, from, to }: CallSlice,
+  decode: (index: number) => Promise<Decoded>,
+): Promise<(Decoded | undefined)[]> {
+  return Promise.all(
+    range(from, to).map((index) => (isAtHand(images[index] as ImageInput) ? undefined : decode(index))),
+  )
 }
 
 /** from … to − 1 */

@@ -204,6 +204,21 @@ describe('while more images are prepared than there are cores for', () => {
     expect(batches()).toEqual(['a0 b0 c0'])
   })
 
+  test('a full batch of lower priority does not take the lane from one that fills', async () => {
+    const { runs, call, batches } = observed({}, () => true)
+    call('urgent', 1, { priority: 1, key: 'another' })
+    call('a', 4)
+    await settled()
+    expect(batches()).toEqual(['urgent0'])
+    runs[0]?.finish()
+    await settled()
+    call('equal', 1, { key: 'another' })
+    call('b', 4)
+    for (const run of runs) run.finish()
+    await settled()
+    expect(batches()).toEqual(['urgent0', 'a0 a1 a2 a3', 'b0 b1 b2 b3'])
+  })
+
   test('a call that is alone runs at once, in the batches that it always has', async () => {
     const { runs, call, batches } = observed({ lanes: 2 }, () => true)
     call('a', 6)

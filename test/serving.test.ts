@@ -119,6 +119,27 @@ describe('concurrent calls share batches', () => {
     expect(best(await slow)).toBe(7)
   })
 
+  test('nor do images beside it in one call, even when that is given up', async () => {
+    const abort = new AbortController()
+    const streams = Array.from({ length: 4 }, () => sharp())
+    const calls = streams.map((stream) =>
+      model.classify([...digits.slice(0, 7), stream], { signal: abort.signal }),
+    )
+    expect(best(await model.classify(digit(6)))).toBe(6)
+    streams[0]?.end(digit(7))
+    expect((await calls[0])?.map(best)).toEqual([...digits.keys()].slice(0, 8))
+    abort.abort('gone')
+    expect((await Promise.allSettled(calls)).map(({ status }) => status)).toEqual([
+      'fulfilled',
+      'rejected',
+      'rejected',
+      'rejected',
+    ])
+    const many = await Promise.all(Array.from({ length: 20 }, (_, i) => model.classify(digit(i))))
+    expect(many.map(best)).toEqual(Array.from({ length: 20 }, (_, i) => i % 10))
+    expect(model.stats()).toMatchObject({ queueDepth: 0, busyLanes: 0 })
+  })
+
   test('wrong options are named', async () => {
     for (const [options, word] of [
       [{ maxQueue: 0 }, 'maxQueue'],
