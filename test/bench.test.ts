@@ -460,6 +460,24 @@ test('a file that is none of ours is refused', async () => {
   expect(message).toMatch(/expected 'machine' and 'trials' in '.*', received format, version, rows/)
 })
 
+test.each([
+  ['null', null, /expected format 'resnet-bench' version 1/],
+  ['no machine', { ...results([1]), machine: null }, /expected 'machine' and 'trials'/],
+  ['a trial that is none', { ...results([1]), trials: [7] }, /expected trials\[0\] of '.*' to be a trial, received 7;/],
+  ['no drivers', { ...results([1]), trials: [{ ...trial, name }] }, /trials\[0\]\.drivers .* received undefined;/],
+  [
+    'a round that is none',
+    { ...results([1]), trials: [{ ...trial, name, drivers: [{ driver: 'resnet', rounds: [{}] }] }] },
+    /trials\[0\]\.drivers\[0\]\.rounds\[0\] .* received an object \(Object\);/,
+  ],
+])('results with %s are refused by what is wrong with them', async (_, content, words) => {
+  const file = path.join(folder, 'odd.json')
+  writeFileSync(file, JSON.stringify(content))
+  const { code, message } = await refusal(() => readResults(file))
+  expect(code).toBe('ERR_RESNET_CORRUPT')
+  expect(message).toMatch(words)
+})
+
 const testOnUnix = process.platform === 'win32' ? test.skip : test
 testOnUnix('a pipe is written to, and stays one', async () => {
   const pipe = path.join(folder, 'pipe')
