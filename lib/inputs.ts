@@ -249,7 +249,8 @@ async function inSlices(images: readonly ImageInput[], outputs: Outputs, runner:
     // One for every lane and one that is decoded meanwhile.
     while (underWay.size > lanes) await Promise.race(underWay)
     const slice = { images, from, to: Math.min(from + maxBatch, images.length), outputs }
-    const work = decodeAndRun(slice, runner).finally(() => underWay.delete(work))
+    // One that fails stays: it may do so in the same turn as another ends, and nobody would hear of it.
+    const work = decodeAndRun(slice, runner).then(() => void underWay.delete(work))
     underWay.add(work)
     // It is awaited below; until then its failure is not unhandled.
     work.catch(() => {})

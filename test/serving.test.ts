@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
-import sharp from 'sharp'
+import sharp, { type Sharp } from 'sharp'
 import { laneShape } from '../lib/batching/lanes.js'
 import { models, type Prediction, ResNet, Tensor } from '../lib/index.js'
 import { loadBinding } from '../lib/native/load.js'
@@ -67,6 +67,34 @@ describe('concurrent calls share batches', () => {
       if (i % 5 === 3) expect(outcome).toMatchObject({ reason: { code: 'ERR_RESNET_IMAGE' } })
       else expect(outcome.status === 'fulfilled' && best(outcome.value)).toBe(i % 10)
     }
+  })
+
+  test('nor is it overlooked in a long list, though it fails while another image ends', async () => {
+    const single = await ResNet.load(models.digits, { maxBatch: 1 })
+    const raw = { data: new Uint8Array(28 * 28), width: 28, height: 28, channels: 1 } as const
+    // As sharp instances are, as far as they are used.
+    const late = (failing: Promise<never>) => {
+      const image = { metadata: () => {}, toBuffer: () => failing } as Record<string, unknown>
+      for (const step of ['clone', 'removeAlpha', 'toColourspace', 'raw']) image[step] = () => image
+      return image as unknown as Sharp
+    }
+    for (let turns = 0; turns < 40; ++turns) {
+      let fail = (_: Error) => {}
+      const failing = new Promise<never>((_, reject) => (fail = reject))
+      const stop = single.observe({
+        queued: () => {},
+        decoded: () => {},
+        computed: async () => {
+          for (let i = 0; i < turns; ++i) await undefined
+          fail(new Error('cut short'))
+        },
+        ended: () => {},
+      })
+      const { code, index } = await refusal(() => single.embed([raw, late(failing), raw]))
+      expect([turns, code, index]).toEqual([turns, 'ERR_RESNET_IMAGE', 1])
+      stop()
+    }
+    await single.dispose()
   })
 
   test('aborted calls disturb nobody, whenever they leave', async () => {
