@@ -1,3 +1,4 @@
+import { Stop } from '../lib/abort.js'
 import { Gate } from '../lib/batching/gate.js'
 import type { Batch, Part } from '../lib/batching/part.js'
 import { type CallRequest, Scheduler, type SchedulerOptions } from '../lib/batching/scheduler.js'
@@ -566,6 +567,28 @@ describe('the gate before the decoder', () => {
     gate.leave(3)
     await settle()
     expect(events).toEqual(['a', 'd', 'b gone', 'c'])
+  })
+
+  test('who gives up makes room for others that give up with it, and nobody else loses his place', async () => {
+    const gate = new Gate(4)
+    const call = new Stop()
+    await gate.enter(2, place(0), signal)
+    // Parts of one call: the second fits once the first does not stand before it.
+    const parts = [gate.enter(3, place(1), call), gate.enter(1, place(2), call)]
+    const entered: string[] = []
+    const others = ['a', 'b'].map((name, i) =>
+      gate.enter(2, place(3 + i), signal).then(() => entered.push(name)),
+    )
+    call.abort('gone')
+    const [first, second] = await Promise.allSettled(parts)
+    expect(first?.status).toBe('rejected')
+    expect(second?.status).toBe('fulfilled')
+    gate.leave(1)
+    await settle()
+    gate.leave(2)
+    await settle()
+    expect(entered).toEqual(['a', 'b'])
+    await Promise.all(others)
   })
 
   test('more than the limit enter when it is empty', async () => {
