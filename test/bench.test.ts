@@ -463,8 +463,16 @@ test('a file that is none of ours is refused', async () => {
 test.each([
   ['null', null, /expected format 'resnet-bench' version 1/],
   ['no machine', { ...results([1]), machine: null }, /expected 'machine' and 'trials'/],
-  ['a trial that is none', { ...results([1]), trials: [7] }, /expected trials\[0\] of '.*' to be a trial, received 7;/],
-  ['no drivers', { ...results([1]), trials: [{ ...trial, name }] }, /trials\[0\]\.drivers .* received undefined;/],
+  [
+    'a trial that is none',
+    { ...results([1]), trials: [7] },
+    /expected trials\[0\] of '.*' to be a trial, received 7;/,
+  ],
+  [
+    'no drivers',
+    { ...results([1]), trials: [{ ...trial, name }] },
+    /trials\[0\]\.drivers .* received undefined;/,
+  ],
   [
     'a round that is none',
     { ...results([1]), trials: [{ ...trial, name, drivers: [{ driver: 'resnet', rounds: [{}] }] }] },

@@ -125,7 +125,14 @@ describe('classify', () => {
   const onUnix = process.platform === 'win32' ? it.skip : it
   onUnix('finds every file of a folder, whatever its name, and links to files', async () => {
     const folder = path.join(scratch, 'odd \\ [x] {a,b} *')
-    const names = ['back\\slash.png', 'new\nline/1.png', '\u2028.png', '(a|b)/!x.png', '*?.png', '{"file":.png']
+    const names = [
+      'back\\slash.png',
+      'new\nline/1.png',
+      '\u2028.png',
+      '(a|b)/!x.png',
+      '*?.png',
+      '{"file":.png',
+    ]
     for (const name of names) {
       mkdirSync(path.dirname(path.join(folder, name)), { recursive: true })
       writeFileSync(path.join(folder, name), '')

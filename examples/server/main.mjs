@@ -39,13 +39,15 @@ async function start() {
 let stopping
 /** Takes no more connections, answers what is under way, then frees the model. */
 function stop() {
-  stopping ??= started.catch(() => {}).then(async () => {
-    // An upload that stalls, or a connection on which nothing comes, would keep the process.
-    const late = setTimeout(() => app.server.closeAllConnections(), graceMs)
-    await app.close()
-    clearTimeout(late)
-    await model.dispose()
-  })
+  stopping ??= started
+    .catch(() => {})
+    .then(async () => {
+      // An upload that stalls, or a connection on which nothing comes, would keep the process.
+      const late = setTimeout(() => app.server.closeAllConnections(), graceMs)
+      await app.close()
+      clearTimeout(late)
+      await model.dispose()
+    })
   return stopping
 }
 for (const signal of ['SIGTERM', 'SIGINT']) process.once(signal, stop)
