@@ -9,6 +9,7 @@ const folder = fileURLToPath(new URL('./results/', import.meta.url))
 export function resultFile(date, machine, suffix = '') {
   const slug = machine.cpu
     .toLowerCase()
+    .replace(/\((r|tm)\)|processor/g, '')
     .replace(/[^a-z0-9]+/g, '-')
     .replace(/^-|-$/g, '')
   return path.join(folder, `${date.slice(0, 10)}-${slug}${suffix}.json`)
@@ -20,7 +21,8 @@ export async function keepReport(name, report) {
   const { describeMachine } = require('../dist/bench/machine.js')
   const { writeWhole } = require('../dist/bench/results.js')
   const date = new Date().toISOString()
-  const machine = describeMachine()
+  // Taken when the run is over: its load is the run's own.
+  const { loadBefore: _, ...machine } = describeMachine()
   const file = resultFile(date, machine, '-serving')
   const before = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : undefined
   const reports = { ...before?.reports, [name]: { date, ...report } }

@@ -1,5 +1,5 @@
-// Every figure of the tables under "Speed" in the README is that of the results that it names: in the row, in one above it,
-// or in the text above the table.
+// Every figure under "Speed" in the README is that of the results that it names: in the row, in one above it, or in the text
+// above the table.
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { median, ratioOfMedians } from '../lib/bench/statistics.js'
@@ -89,4 +89,69 @@ test.each(rows)('$file $cells.network $cells.batch', ({ file, cells }) => {
     expect(ratio).toBe(`${between.toFixed(2)} (${low.toFixed(2)} to ${high.toFixed(2)})`)
   }
   if (share) expect(share).toBe((median(ours) / (boundPerSecond as number)).toFixed(2))
+})
+
+/** As one line. */
+const words = (text: string) => text.replace(/\s+/g, ' ')
+const paragraphs = section.split('\n\n').map(words)
+
+test('the event loop', () => {
+  const file = rows.findLast(({ cells }) => cells.processor?.startsWith('Intel Xeon'))?.file as string
+  const { trials } = JSON.parse(readFileSync(path.join(packageRoot, file), 'utf8'))
+  // Bytes to labels: the stream and the callers.
+  const delays: [string, number][] = trials.flatMap(({ network, drivers }: Record<string, never>) =>
+    (drivers as { driver: string; rounds: { eventLoopP99Ms: number }[] }[])
+      .filter(({ driver }) => ['resnet', 'resnet, 64 callers'].includes(driver))
+      .map(({ rounds }) => [
+        (network as { name: string }).name,
+        median(rounds.map(({ eventLoopP99Ms }) => eventLoopP99Ms)),
+      ]),
+  )
+  const most = (list: [string, number][]) => Math.max(...list.map(([, delay]) => delay)).toFixed(1)
+  const least = Math.min(...delays.map(([, delay]) => delay)).toFixed(1)
+  const digits = most(delays.filter(([name]) => name === 'digits'))
+  const images = rows.find(({ cells }) => cells.network === 'the embedded digits')?.cells.resnet
+  expect(paragraphs.find((text) => text.includes('event loop'))).toContain(
+    `by ${least} to ${most(delays)} ms on the Xeon (99th percentile; the same results): ${digits} ms with the embedded ` +
+      `digits, of which ${Number(images).toLocaleString('en')} images a second pass`,
+  )
+})
+
+test('callers, overload and memory', () => {
+  const text = paragraphs.find((paragraph) => paragraph.includes('-serving.json')) as string
+  const { reports } = JSON.parse(readFileSync(path.join(packageRoot, linkIn(text) as string), 'utf8'))
+  const both = (name: string, of: (report: never) => number, decimals: number) =>
+    ['digits', 'resnet18'].map((network) => of(reports[`${name} ${network}`] as never).toFixed(decimals))
+  type Batching = { callers: string; share: number; loneOverheadMs: number }
+  type Overload = Record<'accepted' | 'refused', { latencyMs: { p99: number } }> & {
+    capacityPerSecond: number
+    broken: string[]
+  }
+  const [digits, resnet18] = both('batching', ({ share }: Batching) => share, 2)
+  const lone = both('batching', ({ loneOverheadMs }: Batching) => loneOverheadMs, 2).join(' and ')
+  const accepted = both('overload', ({ accepted }: Overload) => accepted.latencyMs.p99, 0).join(' and ')
+  const queue = both('overload', ({ capacityPerSecond }: Overload) => 48_000 / capacityPerSecond, 0).join(
+    ' and ',
+  )
+  const refused = both('overload', ({ refused }: Overload) => refused.latencyMs.p99, 1).join(' and ')
+  const grown = (name: string) => {
+    const { halfBytes, endBytes } = reports[name]
+    return [halfBytes, endBytes].map((bytes) => (bytes / 1e6).toFixed(1))
+  }
+  const [half, end] = grown('soak')
+  expect(text).toContain(`from ${reports['batching digits'].callers} callers at once reach ${digits} of`)
+  expect(text).toContain(
+    `digits, and ${resnet18} with resnet18; a call that is alone pays ${lone} ms beyond its network`,
+  )
+  expect(text).toContain(
+    `within ${accepted} ms (99th percentile; what fills their queue takes ${queue} ms) and refuse the rest within ${refused} ms.`,
+  )
+  expect(reports['overload digits']).toMatchObject({ broken: [], failed: 0 })
+  expect(reports['overload resnet18']).toMatchObject({ broken: [], failed: 0 })
+  expect(text).toContain(
+    `After 50,000 images, JPEG and PNG, the process has ${half} MB, and ${end} MB after 50,000 more; where each leaves 32 KiB ` +
+      `behind, ${grown('soak that leaks').join(' and ')} MB`,
+  )
+  expect(reports.soak).toMatchObject({ images: 100_000, flat: true })
+  expect(reports['soak that leaks']).toMatchObject({ images: 100_000, flat: false })
 })
