@@ -19,9 +19,9 @@ export class Stop {
     if (this.aborted) return
     this.aborted = true
     this.reason = reason
-    const { listeners } = this
-    this.listeners = undefined
-    if (listeners !== undefined) for (const listener of listeners) listener()
+    // One after another: what one does may end the wait of the next, which then is not to be called.
+    const { listeners = [] } = this
+    for (let listener = listeners.shift(); listener !== undefined; listener = listeners.shift()) listener()
     this.controller?.abort(reason)
   }
 
@@ -31,6 +31,7 @@ export class Stop {
 
   /** As `onAbort`. */
   listen(listener: () => void): void {
+    if (this.aborted) return
     if (this.listeners === undefined) this.listeners = [listener]
     else this.listeners.push(listener)
   }

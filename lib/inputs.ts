@@ -249,7 +249,8 @@ async function inSlices(images: readonly ImageInput[], outputs: Outputs, runner:
     // One for every lane and one that is decoded meanwhile.
     while (underWay.size > shape.lanes) await Promise.race(underWay)
     const slice = { images, from, to: Math.min(from + maxBatch, images.length), outputs }
-    const work = decodeAndRun(slice, runner).finally(() => underWay.delete(work))
+    // One that fails stays: it may do so in the same turn as another ends, and nobody would hear of it.
+    const work = decodeAndRun(slice, runner).then(() => void underWay.delete(work))
     underWay.add(work)
     // It is awaited below; until then its failure is not unhandled.
     work.catch(() => {})
@@ -276,14 +277,18 @@ async function decodeAndRun(slice: CallSlice, runner: ImageRunner): Promise<void
   const { call, engine } = runner
   const inside = new Inside(engine)
   const pictures = new Pictures()
-  const begun = performance.now()
   try {
     let gated = 0
     for (let index = from; index < to; ++index) if (isAtHand(images[index] as ImageInput)) ++gated
+    const decode = (index: number) => decodeOne(images[index] as ImageInput, index, pictures, runner)
+    // Those that somebody else keeps waiting come first: inside the gate the others would keep everybody out meanwhile.
+    const isMixed = gated > 0 && gated < to - from
+    const early = isMixed ? await decodeEarly(slice, decode) : undefined
+    const begun = performance.now()
     if (gated > 0 && !engine.gate.tryEnter(gated)) await engine.gate.enter(gated, call.place, call.signal)
     inside.enter(gated)
     const waitedMs = performance.now() - begun
-    const decodeAt = (index: number) => decodeOne(images[index] as ImageInput, index, pictures, runner)
+    const decodeAt = (index: number) => early?.[index - from] ?? decode(index)
     // Of one, Promise.all is most of the work.
     const alone = to - from === 1
     const decoded = alone ? [await decodeAt(from)] : await Promise.all(range(from, to).map(decodeAt))
@@ -298,6 +303,16 @@ async function decodeAndRun(slice: CallSlice, runner: ImageRunner): Promise<void
     inside.leave(inside.images)
     pictures.dispose()
   }
+}
+
+/** Those of the images that are not at hand; the places of the others are empty. */
+function decodeEarly(
+  { images, from, to }: CallSlice,
+  decode: (index: number) => Promise<Decoded>,
+): Promise<(Decoded | undefined)[]> {
+  return Promise.all(
+    range(from, to).map((index) => (isAtHand(images[index] as ImageInput) ? undefined : decode(index))),
+  )
 }
 
 /** from … to − 1 */

@@ -22,8 +22,9 @@ export interface ModelStats {
   /** How calls ended; 'refused' by maxQueue. */
   calls: Record<Outcome, number>
   /**
-   * In milliseconds. queue: an image's waiting, without its decoding; decode: reading, decoding and resizing an image;
-   * compute: the run of a batch; call: from the call to its result, of completed calls.
+   * In milliseconds. queue: an image's waiting, without its decoding; decode: reading, decoding and resizing an image,
+   * with its wait for one of the threads that do it; compute: the run of a batch; call: from the call to its result, of
+   * completed calls.
    */
   latencyMs: Record<'queue' | 'decode' | 'compute' | 'call', Percentiles>
   /** Compiled programs, their packed weights and the memory that lanes work in; on a GPU what is in use there. */

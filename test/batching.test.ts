@@ -1,3 +1,4 @@
+import { Stop } from '../lib/abort.js'
 import { Gate } from '../lib/batching/gate.js'
 import { laneShape } from '../lib/batching/lanes.js'
 import type { Batch, Part } from '../lib/batching/part.js'
@@ -212,6 +213,21 @@ describe('while more images are prepared than there are cores for', () => {
     expect(batches()).toEqual(['a0 b0 c0'])
   })
 
+  test('a full batch of lower priority does not take the lane from one that fills', async () => {
+    const { runs, call, batches } = observed({}, () => true)
+    call('urgent', 1, { priority: 1, key: 'another' })
+    call('a', 4)
+    await settled()
+    expect(batches()).toEqual(['urgent0'])
+    runs[0]?.finish()
+    await settled()
+    call('equal', 1, { key: 'another' })
+    call('b', 4)
+    for (const run of runs) run.finish()
+    await settled()
+    expect(batches()).toEqual(['urgent0', 'a0 a1 a2 a3', 'b0 b1 b2 b3'])
+  })
+
   test('a call that is alone runs at once, in the batches that it always has', async () => {
     const { runs, call, batches } = observed({ shape: { lanes: 2, threads: 1 } }, () => true)
     call('a', 6)
@@ -381,6 +397,27 @@ describe('abort', () => {
     runs[0]?.finish()
     await first
     expect(order).toEqual(['b rejected', 'a'])
+  })
+
+  test('a body that ends well all the same does not disturb the order of those that came since', async () => {
+    const { scheduler, runs, order, call } = observed({ lanes: 2, maxBatch: 1 })
+    const abort = new AbortController()
+    let end = () => {}
+    const body = () => new Promise<void>((resolve) => (end = resolve))
+    const request = { method: 'classify', images: 1, priority: 0, inOrder: true, signal: abort.signal }
+    const gone = scheduler.call(request, body)
+    abort.abort(reason)
+    await expect(gone).rejects.toBe(reason)
+    call('a')
+    end()
+    await settled()
+    call('b')
+    await settled()
+    runs[1]?.finish()
+    await settled()
+    runs[0]?.finish()
+    await settled()
+    expect(order).toEqual(['a', 'b'])
   })
 
   test('the waiting rest of a divided call leaves too', async () => {
@@ -597,6 +634,28 @@ describe('the gate before the decoder', () => {
     gate.leave(3)
     await settle()
     expect(events).toEqual(['a', 'd', 'b gone', 'c'])
+  })
+
+  test('who gives up makes room for others that give up with it, and nobody else loses his place', async () => {
+    const gate = new Gate(4)
+    const call = new Stop()
+    await gate.enter(2, place(0), signal)
+    // Parts of one call: the second fits once the first does not stand before it.
+    const parts = [gate.enter(3, place(1), call), gate.enter(1, place(2), call)]
+    const entered: string[] = []
+    const others = ['a', 'b'].map((name, i) =>
+      gate.enter(2, place(3 + i), signal).then(() => entered.push(name)),
+    )
+    call.abort('gone')
+    const [first, second] = await Promise.allSettled(parts)
+    expect(first?.status).toBe('rejected')
+    expect(second?.status).toBe('fulfilled')
+    gate.leave(1)
+    await settle()
+    gate.leave(2)
+    await settle()
+    expect(entered).toEqual(['a', 'b'])
+    await Promise.all(others)
   })
 
   test('more than the limit enter when it is empty', async () => {

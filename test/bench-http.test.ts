@@ -142,19 +142,31 @@ test('one that never listens', async () => {
   expect(results.trials[0]?.drivers[0]?.error).toMatch(/before it printed its address, it ended$/)
 }, 60_000)
 
+const trial: Trial = {
+  network: { name: 'server', channels: 3, height: 0, width: 0 },
+  device: 'http',
+  dtype: '',
+  batch: 1,
+  threads: 0,
+  load: { kind: 'closed' },
+  images: [path.join(packageRoot, 'models', 'samples', '1.png')],
+}
+
+test('one that says something else than its address, in one line', async () => {
+  const server = path.join(folder, 'other.cjs')
+  writeFileSync(server, 'console.log("hello\\nready"); setInterval(() => {}, 1000)')
+  const target = { server, url: '/classify', connections: 1 }
+  // What is loaded into the server is there compiled only.
+  const compiled: typeof import('../lib/bench/http.js') = require('../dist/bench/http.js')
+  await expect(compiled.httpRound({ trial, seconds: 1 }, target, 1000)).rejects.toThrow(
+    `${server}: expected its http:// address on stdout within 1 s, received "hello\\nready\\n"`,
+  )
+})
+
 test('one that takes requests and never answers', async () => {
   const silent = createServer(() => {}).listen(0, '127.0.0.1')
   await once(silent, 'listening')
   const { port } = silent.address() as AddressInfo
-  const trial: Trial = {
-    network: { name: 'server', channels: 3, height: 0, width: 0 },
-    device: 'http',
-    dtype: '',
-    batch: 1,
-    threads: 0,
-    load: { kind: 'closed' },
-    images: [path.join(packageRoot, 'models', 'samples', '1.png')],
-  }
   const target = { url: `http://127.0.0.1:${port}/classify`, connections: 2 }
   await expect(httpRound({ trial, seconds: 1 }, target, 200)).rejects.toThrow(
     'POST /classify: expected an answer within 0.2 s, received none',

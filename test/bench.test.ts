@@ -395,6 +395,17 @@ describe('measure', () => {
       expect(start).toBeGreaterThanOrEqual((arrivals[i] as number) - 0.01)
     expect(Math.min(...latencies)).toBeGreaterThanOrEqual(0)
   })
+
+  test('an open loop whose calls fail in the middle is not measured', async () => {
+    let made = 0
+    const call = async () => {
+      if (++made === 2) throw new Error('status 500')
+    }
+    const arrivals = Array.from({ length: 200 }, (_, i) => i)
+    await expect(makeCalls(call, { kind: 'open', arrivals }, 1)).rejects.toThrow('status 500')
+    // The others of the arrivals are not waited for.
+    expect(made).toBeLessThan(100)
+  })
 })
 
 test('the report holds charts for light and dark, every figure, and no raw markup of the machine', () => {
@@ -447,6 +458,32 @@ test('a file that is none of ours is refused', async () => {
   const { code, message } = await refusal(() => readResults(file))
   expect(code).toBe('ERR_RESNET_CORRUPT')
   expect(message).toMatch(/expected 'machine' and 'trials' in '.*', received format, version, rows/)
+})
+
+test.each([
+  ['null', null, /expected format 'resnet-bench' version 1/],
+  ['no machine', { ...results([1]), machine: null }, /expected 'machine' and 'trials'/],
+  [
+    'a trial that is none',
+    { ...results([1]), trials: [7] },
+    /expected trials\[0\] of '.*' to be a trial, received 7;/,
+  ],
+  [
+    'no drivers',
+    { ...results([1]), trials: [{ ...trial, name }] },
+    /trials\[0\]\.drivers .* received undefined;/,
+  ],
+  [
+    'a round that is none',
+    { ...results([1]), trials: [{ ...trial, name, drivers: [{ driver: 'resnet', rounds: [{}] }] }] },
+    /trials\[0\]\.drivers\[0\]\.rounds\[0\] .* received an object \(Object\);/,
+  ],
+])('results with %s are refused by what is wrong with them', async (_, content, words) => {
+  const file = path.join(folder, 'odd.json')
+  writeFileSync(file, JSON.stringify(content))
+  const { code, message } = await refusal(() => readResults(file))
+  expect(code).toBe('ERR_RESNET_CORRUPT')
+  expect(message).toMatch(words)
 })
 
 const testOnUnix = process.platform === 'win32' ? test.skip : test

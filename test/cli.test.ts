@@ -13,6 +13,7 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { expandInputs } from '../lib/cli/inputs.js'
 import { Progress } from '../lib/cli/progress.js'
 
 const root = path.join(__dirname, '..')
@@ -120,6 +121,46 @@ describe('classify', () => {
       ['tree/b/2.png', 'tree/0.png'],
     ])
   })
+
+  const onUnix = process.platform === 'win32' ? it.skip : it
+  onUnix('finds every file of a folder, whatever its name, and links to files', async () => {
+    const folder = path.join(scratch, 'odd \\ [x] {a,b} *')
+    const names = [
+      'back\\slash.png',
+      'new\nline/1.png',
+      '\u2028.png',
+      '(a|b)/!x.png',
+      '*?.png',
+      '{"file":.png',
+    ]
+    for (const name of names) {
+      mkdirSync(path.dirname(path.join(folder, name)), { recursive: true })
+      writeFileSync(path.join(folder, name), '')
+    }
+    mkdirSync(path.join(folder, '.hidden'))
+    writeFileSync(path.join(folder, '.hidden', '1.png'), '')
+    symlinkSync(path.join(samples, '1.png'), path.join(folder, 'link.png'))
+    symlinkSync('nowhere', path.join(folder, 'dead.png'))
+    symlinkSync('.', path.join(folder, 'again.png'))
+    const found = await expandInputs([folder])
+    expect(found.map(({ file }) => path.relative(folder, file))).toEqual(
+      [...names, 'link.png', 'dead.png'].sort(),
+    )
+  })
+
+  it('takes more files than a function has arguments', () => {
+    const folder = path.join(scratch, 'many')
+    mkdirSync(folder)
+    for (let i = 0; i < 30_000; ++i) writeFileSync(path.join(folder, `${i}.png`), '')
+    const program = `require(${JSON.stringify(path.join(root, 'dist', 'cli', 'inputs.js'))})
+      .expandInputs(['many']).then((inputs) => console.log(inputs.length))`
+    // A smaller stack for fewer files.
+    const { stdout, stderr } = spawnSync(process.execPath, ['--stack-size=200', '-e', program], {
+      cwd: scratch,
+      encoding: 'utf8',
+    })
+    expect([stdout, stderr]).toEqual(['30000\n', ''])
+  }, 30_000)
 
   it('takes a file whose name looks like a pattern', () => {
     copyFileSync(path.join(samples, '5.png'), path.join(scratch, 'scan [5].png'))
@@ -230,7 +271,7 @@ describe('wrong usage ends with 2 and says what is expected', () => {
     [['classify', '-'], /standard input/],
     [
       ['classify', 'a.png', '--output', 'no/such/folder/x.jsonl'],
-      /'no\/such\/folder\/x\.jsonl' cannot be written/,
+      /'no\/such\/folder\/x\.jsonl' cannot be written: .* \(ERR_RESNET_IO\)/,
     ],
     [['info'], /missing required argument 'checkpoint'/],
     [['bench', '--load', 'Infinity'], /numbers from 0\.01 to 10/],

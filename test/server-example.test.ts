@@ -166,6 +166,27 @@ test('SIGTERM: what is under way is answered, then the process ends by itself', 
 })
 
 test.each([
+  ['an upload that has stalled', 'POST /classify HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\nbegin'],
+  ['a connection on which nothing comes', ''],
+])('SIGTERM: %s does not keep it', async (_, begin) => {
+  const { url, child, over } = await start({ GRACE_MS: '200' })
+  const { port, hostname } = new URL(url)
+  const socket = createConnection({ port: Number(port), host: hostname })
+  const closed = once(socket, 'close')
+  await once(socket, 'connect')
+  socket.write(begin)
+  // It is answered by a server that has taken the connection before.
+  await fetch(`${url}/health`)
+  child.kill('SIGTERM')
+  await closed
+  expect(await over).toEqual({ code: 0, stderr: '' })
+})
+
+test('a setting that is no number is named', async () => {
+  await expect(start({ MAX_BATCH: 'many' })).rejects.toThrow("MAX_BATCH: expected a number, received 'many'")
+})
+
+test.each([
   ['while its model is warmed up', 'queueMicrotask'],
   ['at any time until it listens', 'setImmediate'],
 ])('SIGTERM %s ends it as well', async (_, soon) => {

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
-import sharp from 'sharp'
+import sharp, { type Sharp } from 'sharp'
 import { laneShape } from '../lib/batching/lanes.js'
 import { models, type Prediction, ResNet, Tensor } from '../lib/index.js'
 import { loadBinding } from '../lib/native/load.js'
@@ -69,6 +69,34 @@ describe('concurrent calls share batches', () => {
     }
   })
 
+  test('nor is it overlooked in a long list, though it fails while another image ends', async () => {
+    const single = await ResNet.load(models.digits, { maxBatch: 1 })
+    const raw = { data: new Uint8Array(28 * 28), width: 28, height: 28, channels: 1 } as const
+    // As sharp instances are, as far as they are used.
+    const late = (failing: Promise<never>) => {
+      const image = { metadata: () => {}, toBuffer: () => failing } as Record<string, unknown>
+      for (const step of ['clone', 'removeAlpha', 'toColourspace', 'raw']) image[step] = () => image
+      return image as unknown as Sharp
+    }
+    for (let turns = 0; turns < 40; ++turns) {
+      let fail = (_: Error) => {}
+      const failing = new Promise<never>((_, reject) => (fail = reject))
+      const stop = single.observe({
+        queued: () => {},
+        decoded: () => {},
+        computed: async () => {
+          for (let i = 0; i < turns; ++i) await undefined
+          fail(new Error('cut short'))
+        },
+        ended: () => {},
+      })
+      const { code, index } = await refusal(() => single.embed([raw, late(failing), raw]))
+      expect([turns, code, index]).toEqual([turns, 'ERR_RESNET_IMAGE', 1])
+      stop()
+    }
+    await single.dispose()
+  })
+
   test('aborted calls disturb nobody, whenever they leave', async () => {
     for (let round = 0; round < 10; ++round) {
       const reason = new Error('gone')
@@ -118,6 +146,27 @@ describe('concurrent calls share batches', () => {
     expect(best(await model.classify(digit(6)))).toBe(6)
     stream.end(digit(7))
     expect(best(await slow)).toBe(7)
+  })
+
+  test('nor do images beside it in one call, even when that is given up', async () => {
+    const abort = new AbortController()
+    const streams = Array.from({ length: 4 }, () => sharp())
+    const calls = streams.map((stream) =>
+      model.classify([...digits.slice(0, 7), stream], { signal: abort.signal }),
+    )
+    expect(best(await model.classify(digit(6)))).toBe(6)
+    streams[0]?.end(digit(7))
+    expect((await calls[0])?.map(best)).toEqual([...digits.keys()].slice(0, 8))
+    abort.abort('gone')
+    expect((await Promise.allSettled(calls)).map(({ status }) => status)).toEqual([
+      'fulfilled',
+      'rejected',
+      'rejected',
+      'rejected',
+    ])
+    const many = await Promise.all(Array.from({ length: 20 }, (_, i) => model.classify(digit(i))))
+    expect(many.map(best)).toEqual(Array.from({ length: 20 }, (_, i) => i % 10))
+    expect(model.stats()).toMatchObject({ queueDepth: 0, busyLanes: 0 })
   })
 
   test('wrong options are named', async () => {

@@ -6,6 +6,8 @@ import { publishMetrics } from 'resnet/metrics'
 
 const maxBytes = 10 * 1024 * 1024
 const maxTop = 100
+/** From the first byte of a request to its last: nobody holds a connection by sending nothing. */
+const uploadMs = 30_000
 
 /** What an error of the package means to an HTTP client; everything else is a 500. */
 const statusOf = {
@@ -20,7 +22,7 @@ const statusOf = {
  * @param {import('fastify').FastifyServerOptions} options
  */
 export function createApp(model, options = {}) {
-  const app = fastify({ bodyLimit: maxBytes, ...options })
+  const app = fastify({ bodyLimit: maxBytes, requestTimeout: uploadMs, ...options })
   const register = new Registry()
   const stopMetrics = publishMetrics(model, { register })
   app.addHook('onClose', async () => stopMetrics())

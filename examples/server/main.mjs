@@ -2,9 +2,15 @@
 import { models, ResNet } from 'resnet'
 import { createApp } from './app.mjs'
 
-const number = (name, fallback) => Number(process.env[name] ?? fallback)
+function number(name, fallback) {
+  const value = Number(process.env[name] ?? fallback)
+  if (Number.isFinite(value)) return value
+  throw new Error(`${name}: expected a number, received '${process.env[name]}'`)
+}
 
 const maxBatch = number('MAX_BATCH', 8)
+/** How long requests may take that are under way at the end. */
+const graceMs = number('GRACE_MS', 10_000)
 const model = await ResNet.load(process.env.MODEL ?? models.digits, {
   maxBatch,
   maxDelayMs: number('MAX_DELAY_MS', 0),
@@ -35,8 +41,13 @@ let stopping
 function stop() {
   stopping ??= started
     .catch(() => {})
-    .then(() => app.close())
-    .then(() => model.dispose())
+    .then(async () => {
+      // An upload that stalls, or a connection on which nothing comes, would keep the process.
+      const late = setTimeout(() => app.server.closeAllConnections(), graceMs)
+      await app.close()
+      clearTimeout(late)
+      await model.dispose()
+    })
   return stopping
 }
 for (const signal of ['SIGTERM', 'SIGINT']) process.once(signal, stop)

@@ -47,8 +47,8 @@ const over = new Error('The call is over')
 
 /**
  * Joins the images of concurrent calls into batches. A batch is formed when a lane becomes free: an idle model runs a
- * single image at once, and while a batch runs or images are prepared on all cores the next one fills. Whatever stands first in line (by priority, then by
- * the order of the calls) decides which kind runs; others of its kind go with it.
+ * single image at once, and while a batch runs or images are prepared on all cores the next one fills. Whatever stands
+ * first in line (by priority, then by the order of the calls) decides which kind runs; others of its kind go with it.
  */
 export class Scheduler<Kind extends { key: string }> {
   private readonly batchers = new Map<string, Batcher<Kind>>()
@@ -219,13 +219,19 @@ export class Scheduler<Kind extends { key: string }> {
   /** The kind whose turn it is. */
   private next(): Batcher<Kind> | undefined {
     let best: Batcher<Kind> | undefined
+    // Of those that wait for more images.
+    let held: Batcher<Kind> | undefined
     let soonest = Number.POSITIVE_INFINITY
     for (const batcher of this.batchers.values()) {
       if (batcher.first === undefined) continue
       const wait = this.waitOf(batcher)
-      if (wait > 0) soonest = Math.min(soonest, wait)
-      else if (best?.first === undefined || precedes(batcher.first.place, best.first.place)) best = batcher
+      if (wait > 0) {
+        soonest = Math.min(soonest, wait)
+        if (standsBefore(batcher, held)) held = batcher
+      } else if (standsBefore(batcher, best)) best = batcher
     }
+    // A lane is not given to lower priority meanwhile: it may be busy for long.
+    if (best !== undefined && priorityOf(held) > priorityOf(best)) return held
     if (best === undefined && soonest < Number.POSITIVE_INFINITY) {
       // Rounded up: a timer that fires early would only set itself again.
       this.timer ??= setTimeout(() => {
@@ -344,6 +350,14 @@ export class Scheduler<Kind extends { key: string }> {
   private disposed(): ResNetError {
     return new ResNetError('ERR_RESNET_DISPOSED', `${this.options.owner} was disposed of; make a new one`)
   }
+}
+
+function standsBefore<Kind>({ first }: Batcher<Kind>, other: Batcher<Kind> | undefined): boolean {
+  return first !== undefined && (other?.first === undefined || precedes(first.place, other.first.place))
+}
+
+function priorityOf<Kind>(batcher: Batcher<Kind> | undefined): number {
+  return batcher?.first?.place.priority ?? Number.NEGATIVE_INFINITY
 }
 
 /** Resolves the parts of which every image has run. */

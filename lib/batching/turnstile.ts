@@ -20,8 +20,10 @@ export class Visitor {
     private readonly line: Line,
   ) {}
 
-  /** Calls `go` when nobody is before it, at once if that is so now; whoever goes leaves. */
+  /** Calls `go` when nobody is before it, at once if that is so now; whoever goes leaves. Nothing for one that has left. */
   exit(go: () => void): void {
+    // Its line may have ended, and another one have begun in its place.
+    if (this.gone) return
     this.go = go
     this.turnstile.open(this.line)
   }

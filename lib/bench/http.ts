@@ -24,7 +24,7 @@ export async function httpRound(
   patience = patienceMs,
 ): Promise<Round> {
   const begin = performance.now()
-  const server = target.server === undefined ? undefined : await Server.start(target.server)
+  const server = target.server === undefined ? undefined : await Server.start(target.server, patience)
   const openMs = performance.now() - begin
   const url = new URL(target.url, server?.address)
   const client = new Client(url)
@@ -157,7 +157,7 @@ class Server {
     private readonly over: Promise<string>,
   ) {}
 
-  static async start(program: string): Promise<Server> {
+  static async start(program: string, patience: number): Promise<Server> {
     const child = spawn(process.execPath, ['--require', path.join(__dirname, 'observed.js'), program], {
       env: { ...process.env, PORT: '0' },
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
@@ -184,10 +184,11 @@ class Server {
         () =>
           reject(
             new Error(
-              `${program}: expected its http:// address on stdout within 30 s, received '${written}'`,
+              `${program}: expected its http:// address on stdout within ${patience / 1000} s, received ` +
+                JSON.stringify(written.slice(0, 200)),
             ),
           ),
-        patienceMs,
+        patience,
       ).unref()
     }).catch((error) => {
       child.kill('SIGKILL')

@@ -1,6 +1,7 @@
 import { readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { ResNetError } from '../errors.js'
+import { describe } from '../options.js'
 import { type Results, resultFormat, resultVersion, type TrialResult } from './types.js'
 
 /** @throws ERR_RESNET_IO for a file that cannot be read; ERR_RESNET_CORRUPT for one that holds no results. */
@@ -19,7 +20,10 @@ export async function readResults(file: string): Promise<Results> {
     )
   }
   if (found?.format === resultFormat && found.version === resultVersion) {
-    if (Array.isArray(found.trials) && typeof found.machine === 'object') return found as Results
+    if (isObject(found.machine) && Array.isArray(found.trials)) {
+      check(file, found as Results)
+      return found as Results
+    }
     throw new ResNetError(
       'ERR_RESNET_CORRUPT',
       `bench: expected 'machine' and 'trials' in '${file}', received ${Object.keys(found).join(', ')}; run 'resnet bench' again`,
@@ -30,6 +34,39 @@ export async function readResults(file: string): Promise<Results> {
     `bench: expected format '${resultFormat}' version ${resultVersion} in '${file}', received ` +
       `'${found?.format}' version ${found?.version}; run 'resnet bench' again`,
   )
+}
+
+const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null
+
+/** What tables, charts and comparisons take for granted. @throws ERR_RESNET_CORRUPT */
+function check(file: string, { machine, trials }: Results): void {
+  const expect = (place: string, expected: string, received: unknown, isFine: boolean) => {
+    if (isFine) return
+    throw new ResNetError(
+      'ERR_RESNET_CORRUPT',
+      `bench: expected ${place} of '${file}' to be ${expected}, received ${describe(received)}; run 'resnet bench' again`,
+    )
+  }
+  const { loadBefore } = machine
+  expect('machine.loadBefore', 'a number', loadBefore, typeof loadBefore === 'number')
+  for (const [i, trial] of trials.entries()) {
+    const at = `trials[${i}]`
+    expect(at, 'a trial', trial, isObject(trial))
+    const { name, network, load, drivers } = trial
+    expect(`${at}.name`, 'a string', name, typeof name === 'string')
+    expect(`${at}.network`, 'an object', network, isObject(network))
+    expect(`${at}.load`, 'an object', load, isObject(load))
+    expect(`${at}.drivers`, 'a list', drivers, Array.isArray(drivers))
+    for (const [j, result] of drivers.entries()) {
+      const place = `${at}.drivers[${j}]`
+      expect(place, 'a driver', result, isObject(result) && typeof result.driver === 'string')
+      expect(`${place}.rounds`, 'a list', result.rounds, Array.isArray(result.rounds))
+      for (const [k, round] of result.rounds.entries()) {
+        const isFine = isObject(round) && isObject(round.latencyMs)
+        expect(`${place}.rounds[${k}]`, 'a round with latencyMs', round, isFine)
+      }
+    }
+  }
 }
 
 /** Whole or not at all, where it is a file and not a pipe. @throws ERR_RESNET_IO */

@@ -66,24 +66,26 @@ async function openLoop(call: Call, arrivals: readonly number[]): Promise<Calls>
   const latencies: number[] = []
   const running = new Set<Promise<void>>()
   let refused = 0
+  let failure: { error: unknown } | undefined
   const begin = performance.now()
   for (const arrival of arrivals) {
     const due = begin + arrival
     await until(due)
+    // A driver that fails is not measured: what it answers fast may be errors.
+    if (failure !== undefined) break
     const finished: Promise<void> = call()
       .then(
         () => void latencies.push(performance.now() - due),
         (error) => {
-          if (!isRefusal(error)) throw error
-          ++refused
+          if (isRefusal(error)) ++refused
+          else failure ??= { error }
         },
       )
       .finally(() => running.delete(finished))
-    // Its failure is reported below, not as unhandled meanwhile.
-    finished.catch(() => {})
     running.add(finished)
   }
   await Promise.all(running)
+  if (failure !== undefined) throw failure.error
   return { latencies, refused }
 }
 

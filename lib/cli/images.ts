@@ -88,7 +88,8 @@ async function open(
     const finished = await Finished.read(output, member)
     return { output: await Output.open(output, true), finished }
   } catch (error) {
-    complain(`resnet: ${asJson(error).message}`)
+    const { code, message } = asJson(error)
+    complain(`resnet: ${message} (${code})`)
     return undefined
   }
 }

@@ -1,4 +1,5 @@
 import { type Stats, statSync } from 'node:fs'
+import { readdir, stat } from 'node:fs/promises'
 import path from 'node:path'
 import sharp from 'sharp'
 import { glob, isDynamicPattern } from 'tinyglobby'
@@ -24,9 +25,9 @@ const isImageFile = (file: string) => imageSuffixes.some((suffix) => file.toLowe
  * patterns expanded, each sorted and reduced to image types. An argument without images becomes one failed input.
  */
 export async function expandInputs(names: readonly string[]): Promise<Input[]> {
-  const expanded: Input[] = []
-  for (const name of names) expanded.push(...(await expand(name)))
-  return expanded
+  const expanded: Input[][] = []
+  for (const name of names) expanded.push(await expand(name))
+  return expanded.flat()
 }
 
 async function expand(name: string): Promise<Input[]> {
@@ -37,13 +38,11 @@ async function expand(name: string): Promise<Input[]> {
   }
   const stats: Stats | undefined = statSync(name, { throwIfNoEntry: false })
   if (stats?.isDirectory()) {
-    // A link to a folder is not followed: it may lead back up.
-    const found = await glob('**/*', { cwd: name, followSymbolicLinks: false })
-    return (
-      imagesAmong(found.map((file) => path.join(name, file))) ?? [
-        failed(name, `The folder '${name}' holds no image (${imageSuffixes.join(' ')}). Check the path.`),
-      ]
-    )
+    const found: Found = { files: [], unreadable: [] }
+    await walk(name, found)
+    const inputs = [...found.unreadable, ...(imagesAmong(found.files) ?? [])]
+    if (inputs.length > 0) return inputs
+    return [failed(name, `The folder '${name}' holds no image (${imageSuffixes.join(' ')}). Check the path.`)]
   }
   if (stats === undefined && isDynamicPattern(name)) {
     return (
@@ -57,6 +56,35 @@ async function expand(name: string): Promise<Input[]> {
   }
   // A missing file is reported when it is read, by the words that the library has for it.
   return [{ file: name, image: name }]
+}
+
+interface Found {
+  files: string[]
+  /** Folders. */
+  unreadable: Input[]
+}
+
+/** What is below a folder, hidden names left out. (A pattern would not match every name that a file may have.) */
+async function walk(folder: string, found: Found): Promise<void> {
+  const entries = await readdir(folder, { withFileTypes: true }).catch((cause: Error) => {
+    found.unreadable.push(failed(folder, `The folder '${folder}' cannot be read: ${cause.message}.`))
+    return []
+  })
+  for (const entry of entries) {
+    const file = path.join(folder, entry.name)
+    if (entry.name.startsWith('.')) continue
+    if (entry.isDirectory()) await walk(file, found)
+    // A link to a folder is not followed: it may lead back up.
+    else if (!entry.isSymbolicLink() || !(await isFolder(file))) found.files.push(file)
+  }
+}
+
+/** A link that leads nowhere is none: reading it says so. */
+async function isFolder(file: string): Promise<boolean> {
+  return stat(file).then(
+    (stats) => stats.isDirectory(),
+    () => false,
+  )
 }
 
 function imagesAmong(files: string[]): Input[] | undefined {
