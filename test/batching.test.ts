@@ -400,7 +400,7 @@ describe('abort', () => {
   })
 
   test('a body that ends well all the same does not disturb the order of those that came since', async () => {
-    const { scheduler, runs, order, call } = observed({ lanes: 2, maxBatch: 1 })
+    const { scheduler, runs, order, call } = observed({ shape: { lanes: 2, threads: 1 }, maxBatch: 1 })
     const abort = new AbortController()
     let end = () => {}
     const body = () => new Promise<void>((resolve) => (end = resolve))
