@@ -38,7 +38,7 @@ const model = await (digits
 const x = Tensor.from(new Float32Array(channels * size * size).fill(0.5), [1, channels, size, size])
 await model.warmup({ height: size, width: size, batches: [1, 2, 4, 8], method: 'forward' })
 
-/** Images a second of as many callers as two batches have places. */
+/** Images a second of as many callers as the queue has places. */
 async function capacity() {
   const begun = performance.now()
   const end = begun + Math.max(500, Math.min(5000, 100 * seconds))
@@ -49,7 +49,7 @@ async function capacity() {
       done += 1
     }
   }
-  await Promise.all(Array.from({ length: 2 * maxBatch }, caller))
+  await Promise.all(Array.from({ length: maxQueue }, caller))
   return (done * 1000) / (performance.now() - begun)
 }
 

@@ -81,7 +81,7 @@ class EagerRunner {
       await lanes.use((lane) => native(signal, (control) => lane.run({ ...call, control })))
     }
     if (tensors.length === 0) {
-      const key = { family: `${execution.key} ${images}`, bucket: images }
+      const key = { family: `${execution.key} ${images}`, bucket: images, threads: 0 }
       // Shared by all callers, so no one's signal may cancel it.
       await this.programs.use(key, () => compile(execution, []), run)
       return

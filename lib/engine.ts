@@ -4,6 +4,7 @@ import { buildNetwork, inputName, logitsName, type Network, pooledName } from '.
 import type { Architecture } from './architecture/spec.js'
 import type { CallHandle } from './batching/call.js'
 import { Gate } from './batching/gate.js'
+import type { LaneShape } from './batching/lanes.js'
 import type { Batch, OutputPieces, Share } from './batching/part.js'
 import { Recorder } from './batching/recorder.js'
 import { type CallRequest, Scheduler } from './batching/scheduler.js'
@@ -18,7 +19,13 @@ import { ImageMemory } from './image/memory.js'
 import type { ImageForm, Preprocessing } from './image/types.js'
 import { native } from './native/call.js'
 import { holdAll } from './native/storage.js'
-import { type Compiled, compileProgram, ProgramCache, type ProgramMemory } from './programs.js'
+import {
+  type Compiled,
+  compileProgram,
+  ProgramCache,
+  type ProgramKey,
+  type ProgramMemory,
+} from './programs.js'
 
 /** What a model takes, and on a GPU what is in use there. */
 export interface ModelMemory extends ProgramMemory {
@@ -39,10 +46,7 @@ const minDecoded = 16
 let lastLine = 1
 
 export interface EngineOptions {
-  /** Of each lane. */
-  threads: number
-  /** Batches that run at once. */
-  lanes: number
+  shape: LaneShape
   maxBatch: number
   maxDelayMs: number
   maxQueue: number
@@ -146,7 +150,8 @@ export class Engine {
    * where there are more threads than that, a batch and a few images for each of them.
    */
   get ahead(): number {
-    const { lanes, maxBatch, imageThreads } = this.options
+    const { shape, maxBatch, imageThreads } = this.options
+    const { lanes } = shape
     return Math.max(minDecoded, 2 * lanes * maxBatch, lanes * maxBatch + 2 * imageThreads)
   }
 
@@ -193,10 +198,14 @@ export class Engine {
     return kind
   }
 
-  /** Compiles what a batch of `images` of the kind needs, and makes all lanes. */
+  /** Compiles what a batch of `images` of the kind needs, and makes the lanes: of several choices those of the first. */
   async prepare(kind: Kind, images: number, signal: Signal): Promise<void> {
-    const { key, compile } = this.programFor(kind, images)
-    await this.programs.use(key, compile, ({ lanes }) => lanes.fill(), signal)
+    const { threads, shares = [threads] } = this.options.shape
+    for (const share of shares) {
+      const { key, compile } = this.programFor(kind, images, share)
+      const fill = async ({ lanes }: Compiled) => (share === threads ? lanes.fill() : undefined)
+      await this.programs.use(key, compile, fill, signal)
+    }
   }
 
   private traced(batch: Batch<Kind>): Promise<void> {
@@ -213,8 +222,8 @@ export class Engine {
     return batchChannel.tracePromise(() => this.run(batch), context)
   }
 
-  private run({ kind, images, shares, signal }: Batch<Kind>): Promise<void> {
-    const { key, compile } = this.programFor(kind, images)
+  private run({ kind, images, threads, shares, signal }: Batch<Kind>): Promise<void> {
+    const { key, compile } = this.programFor(kind, images, threads)
     const body = async ({ lanes, outputShapes }: Compiled) => {
       const assembling = assemble(shares, outputShapes)
       const { batch, inputs, outputs, held } = assembling instanceof Promise ? await assembling : assembling
@@ -234,7 +243,7 @@ export class Engine {
 
   /** How the program of such a batch runs, step by step; times are those of its last run, 0 before the first. */
   explain(kind: Kind, images: number, signal: Signal): Promise<ExplainRow[]> {
-    const { key, compile } = this.programFor(kind, images)
+    const { key, compile } = this.programFor(kind, images, this.options.shape.threads)
     return this.programs.use(key, compile, async ({ program }) => program.explain(), signal)
   }
 
@@ -293,18 +302,24 @@ export class Engine {
     throw unsupported(`${method}: the network has no head (numClasses 0); embed and features need none`)
   }
 
-  private programFor(kind: Kind, images: number) {
+  private programFor(kind: Kind, images: number, threads: number) {
     const bucket = bucketOf(images, this.options.maxBatch)
-    const compile = (signal: Signal) => this.compile(kind, bucket, signal)
-    return { key: { family: kind.key, bucket }, compile }
+    const key = { family: kind.key, bucket, threads }
+    const compile = (signal: Signal) => this.compile(kind, key, signal)
+    return { key, compile }
   }
 
-  private async compile({ input, request }: Kind, maxBatch: number, signal: Signal): Promise<Compiled> {
+  private async compile(
+    { input, request }: Kind,
+    { bucket, threads }: ProgramKey,
+    signal: Signal,
+  ): Promise<Compiled> {
     const { height, width, ...given } = input
     const { outputs, tail } = request
     const { binding, weights, preprocessing, architecture, device } = this.parts
     const { mean, std } = preprocessing
-    const { threads, lanes: maxLanes, float32Precision, isa } = this.options
+    const { shape: lanes, float32Precision, isa } = this.options
+    const maxLanes = lanes.shares === undefined ? lanes.lanes : Math.floor(lanes.threads / threads)
     const graph: Graph = [...this.network.graph, ...tail]
     const shape = [height, width, architecture.inChannels] as const
     const { plan, outputShapes } = lower({
@@ -314,7 +329,13 @@ export class Engine {
       dtype: device.explanation.dtype,
     })
     const options = { threads, float32Precision, ...(isa === undefined ? {} : { isa }) }
-    const call = { ...device.compileOptions, ...options, plan: JSON.stringify(plan), weights, maxBatch }
+    const call = {
+      ...device.compileOptions,
+      ...options,
+      plan: JSON.stringify(plan),
+      weights,
+      maxBatch: bucket,
+    }
     return compileProgram(binding, call, { outputShapes, maxLanes }, signal)
   }
 

@@ -243,11 +243,11 @@ export async function imageOutputs(images: readonly ImageInput[], runner: ImageR
 }
 
 async function inSlices(images: readonly ImageInput[], outputs: Outputs, runner: ImageRunner): Promise<void> {
-  const { lanes, maxBatch } = runner.engine.options
+  const { shape, maxBatch } = runner.engine.options
   const underWay = new Set<Promise<void>>()
   for (let from = 0; from < images.length; from += maxBatch) {
     // One for every lane and one that is decoded meanwhile.
-    while (underWay.size > lanes) await Promise.race(underWay)
+    while (underWay.size > shape.lanes) await Promise.race(underWay)
     const slice = { images, from, to: Math.min(from + maxBatch, images.length), outputs }
     // One that fails stays: it may do so in the same turn as another ends, and nobody would hear of it.
     const work = decodeAndRun(slice, runner).then(() => void underWay.delete(work))

@@ -77,8 +77,9 @@ export interface ModelOptions {
   /** Images that may wait; a call that does not fit is refused with ERR_RESNET_QUEUE_FULL. Default: no limit. */
   maxQueue?: number
   /**
-   * Batches that run at once. 'latency' (default): one, with all threads. 'throughput': one a thread, each with a thread
-   * of its own; on a GPU two, so that copies overlap. Or their number; on the CPU they share the threads.
+   * Batches that run at once. 'latency': one, with all threads. 'throughput': one a thread, each with a thread of its own; on
+   * a GPU two, so that copies overlap. 'auto' (default): on the CPU one while fewer than two full batches wait, and as many
+   * as wait, up to 8 or so, where there are more; on a GPU one. Or their number; on the CPU they share the threads.
    */
   lanes?: LanesOption
   /** CUDA: bytes of the GPU's memory that models under the same limit may take together. Default: no limit. */
@@ -152,8 +153,9 @@ const limits = option.value<Partial<ImageLimits>>(
   isObject,
 )
 const lanes = option.value<LanesOption>(
-  "'latency', 'throughput' or an integer from 1 to 1024",
-  (value) => value === 'latency' || value === 'throughput' || option.integer(1, 1024).accepts(value),
+  "'auto', 'latency', 'throughput' or an integer from 1 to 1024",
+  (value) =>
+    ['auto', 'latency', 'throughput'].includes(value as string) || option.integer(1, 1024).accepts(value),
 )
 
 export const modelTable = {
@@ -168,7 +170,7 @@ export const modelTable = {
   maxBatch: option.defaulting(option.integer(1, 1024), 8),
   maxDelayMs: option.defaulting(option.number(0, 60_000), 0),
   maxQueue: option.defaulting(positive, Number.MAX_SAFE_INTEGER),
-  lanes: option.defaulting(lanes, 'latency' as const),
+  lanes: option.defaulting(lanes, 'auto' as const),
   memoryLimit: option.defaulting(option.integer(0, Number.MAX_SAFE_INTEGER, ' (bytes; 0: no limit)'), 0),
   workspaceLimit: option.defaulting(option.integer(0, Number.MAX_SAFE_INTEGER, ' (bytes)'), 256 * 2 ** 20),
   deterministic: option.defaulting(option.boolean, false),

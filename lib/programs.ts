@@ -89,9 +89,12 @@ export async function disposeCompiled({ lanes, program }: Compiled): Promise<voi
 
 /** What a program is known by. */
 export interface ProgramKey {
-  /** Programs that differ in their batch bucket only are kept and dropped together: calls alternate between them. */
+  /** Programs that differ in nothing else but what follows are kept and dropped together: batches alternate between them. */
   family: string
+  /** Images of a batch, at most. */
   bucket: number
+  /** Of a batch. */
+  threads: number
 }
 
 export interface ProgramMemory {
@@ -115,8 +118,8 @@ interface Entry {
 
 /** Programs by key; the least recently used family goes when there are more than `limit`, once nobody runs it. */
 export class ProgramCache {
-  /** By bucket; families in the order of use. */
-  private readonly families = new Map<string, Map<number, Entry>>()
+  /** By `sizeOf`; families in the order of use. */
+  private readonly families = new Map<string, Map<string, Entry>>()
   /** The family that was used last. */
   private recent: string | undefined
   private readonly leaving = new Set<Promise<void>>()
@@ -167,7 +170,9 @@ export class ProgramCache {
     return [...this.families.values()].flatMap((family) => [...family.values()])
   }
 
-  private entryOf({ family, bucket }: ProgramKey, compile: (signal: Signal) => Promise<Compiled>): Entry {
+  private entryOf(key: ProgramKey, compile: (signal: Signal) => Promise<Compiled>): Entry {
+    const { family } = key
+    const size = sizeOf(key)
     let buckets = this.families.get(family)
     if (buckets === undefined || family !== this.recent) {
       // Reinserted, so that a Map's order is the order of use.
@@ -177,18 +182,20 @@ export class ProgramCache {
       this.recent = family
       this.evict(this.limit)
     }
-    const known = buckets.get(bucket)
+    const known = buckets.get(size)
     if (known !== undefined) return known
     const made = newEntry(compile)
-    buckets.set(bucket, made)
+    buckets.set(size, made)
     return made
   }
 
-  private async compiledOf({ family, bucket }: ProgramKey, entry: Entry, signal?: Signal): Promise<Compiled> {
+  private async compiledOf(key: ProgramKey, entry: Entry, signal?: Signal): Promise<Compiled> {
+    const { family } = key
+    const size = sizeOf(key)
     // One that failed or was aborted is tried again by the next call.
     const forget = () => {
       const buckets = this.families.get(family)
-      if (buckets?.get(bucket) === entry) buckets.delete(bucket)
+      if (buckets?.get(size) === entry) buckets.delete(size)
       if (buckets?.size === 0) this.families.delete(family)
       entry.evicted = true
     }
@@ -231,6 +238,11 @@ export class ProgramCache {
       .finally(() => this.leaving.delete(removal))
     this.leaving.add(removal)
   }
+}
+
+/** Its place in its family. */
+function sizeOf({ bucket, threads }: ProgramKey): string {
+  return `${bucket} images, ${threads} threads`
 }
 
 function newEntry(compile: (signal: Signal) => Promise<Compiled>): Entry {

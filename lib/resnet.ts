@@ -126,7 +126,7 @@ export class ResNet {
         maxBatch,
         maxDelayMs,
         maxQueue,
-        ...laneShape(values.lanes, this.explanation),
+        shape: laneShape(values.lanes, this.explanation),
         imageThreads: imageThreads || defaultImageThreads(binding, this.explanation),
         float32Precision,
         isa,

@@ -5,6 +5,7 @@ import type { Engine, ModelMemory } from './engine.js'
 export interface ModelStats {
   device: string
   dtype: string
+  /** Batches that may run at once. */
   lanes: number
   /** Images that are decoded and resized at once. */
   imageThreads: number
@@ -37,7 +38,7 @@ export function statsOf(engine: Engine, { device, dtype }: { device: string; dty
   return {
     device,
     dtype,
-    lanes: options.lanes,
+    lanes: options.shape.lanes,
     imageThreads: options.imageThreads,
     busyLanes,
     queueDepth,

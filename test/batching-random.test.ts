@@ -1,4 +1,6 @@
 // Random calls that come, fail and leave at random, and what must hold whatever happens.
+import { laneShape } from '../lib/batching/lanes.js'
+import type { Batch } from '../lib/batching/part.js'
 import { Scheduler } from '../lib/batching/scheduler.js'
 
 interface Kind {
@@ -23,16 +25,22 @@ async function play(seed: number): Promise<void> {
     turns === 0 ? Promise.resolve() : new Promise((resolve) => setTimeout(resolve, turns - 1))
   const options = {
     owner: 'The model',
-    lanes: 1 + below(3),
+    shape: laneShape(below(2) === 0 ? 'auto' : 1 + below(3), { device: 'cpu', threads: 1 + below(9) }),
     maxBatch: 1 + below(8),
     maxDelayMs: below(3) === 0 ? below(4) : 0,
     maxQueue: 10 + below(40),
   }
   const taken = new Map<string, number>()
   let running = 0
-  const scheduler = new Scheduler<Kind>(options, async ({ images, shares, kind }) => {
+  let threadsTaken = 0
+  const run = async ({ images, threads, shares, kind }: Batch<Kind>) => {
     running += 1
-    expect(running).toBeLessThanOrEqual(options.lanes)
+    expect(running).toBeLessThanOrEqual(options.shape.lanes)
+    threadsTaken += threads
+    if (options.shape.shares !== undefined) {
+      expect(options.shape.shares).toContain(threads)
+      expect(threadsTaken).toBeLessThanOrEqual(options.shape.threads)
+    } else expect(threads).toBe(options.shape.threads)
     expect(images).toBeGreaterThan(0)
     expect(images).toBeLessThanOrEqual(options.maxBatch)
     expect(shares.reduce((sum, share) => sum + share.images, 0)).toBe(images)
@@ -46,8 +54,10 @@ async function play(seed: number): Promise<void> {
     await pause(below(4))
     if (below(12) === 0) shares[below(shares.length)]?.fail(new Error('share'))
     running -= 1
+    threadsTaken -= threads
     if (below(15) === 0) throw new Error('batch')
-  })
+  }
+  const scheduler = new Scheduler<Kind>(options, run, undefined, () => below(3) === 0)
 
   let waitingBound = 0
   const finished: { sequence: number; priority: number }[] = []

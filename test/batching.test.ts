@@ -1,5 +1,6 @@
 import { Stop } from '../lib/abort.js'
 import { Gate } from '../lib/batching/gate.js'
+import { laneShape } from '../lib/batching/lanes.js'
 import type { Batch, Part } from '../lib/batching/part.js'
 import { type CallRequest, Scheduler, type SchedulerOptions } from '../lib/batching/scheduler.js'
 
@@ -22,7 +23,14 @@ function observed(options: Partial<SchedulerOptions> = {}, moreToCome = () => fa
   const runs: Run[] = []
   const order: string[] = []
   const scheduler = new Scheduler<Kind>(
-    { owner: 'The model', lanes: 1, maxBatch: 4, maxDelayMs: 0, maxQueue: 1000, ...options },
+    {
+      owner: 'The model',
+      shape: { lanes: 1, threads: 1 },
+      maxBatch: 4,
+      maxDelayMs: 0,
+      maxQueue: 1000,
+      ...options,
+    },
     (batch) =>
       new Promise<void>((resolve, reject) => {
         const names = batch.shares.flatMap(({ pieces }) => pieces.map((piece) => String(piece))).join(' ')
@@ -158,7 +166,7 @@ describe('forming batches', () => {
   })
 
   test('several lanes share what is there', async () => {
-    const { runs, call, batches } = observed({ lanes: 2 })
+    const { runs, call, batches } = observed({ shape: { lanes: 2, threads: 1 } })
     for (const name of ['a', 'b', 'c', 'd', 'e', 'f']) call(name)
     await settle()
     expect(batches()).toEqual(['a0 b0 c0', 'd0 e0 f0'])
@@ -182,7 +190,7 @@ describe('while more images are prepared than there are cores for', () => {
   })
 
   test('a batch fills though lanes are free, which do not divide it', async () => {
-    const { call, batches } = observed({ lanes: 2 }, () => true)
+    const { call, batches } = observed({ shape: { lanes: 2, threads: 1 } }, () => true)
     for (const name of ['a', 'b', 'c']) call(name)
     await settled()
     expect(batches()).toEqual([])
@@ -232,7 +240,7 @@ describe('while more images are prepared than there are cores for', () => {
   })
 
   test('a call that is alone runs at once, in the batches that it always has', async () => {
-    const { runs, call, batches } = observed({ lanes: 2 }, () => true)
+    const { runs, call, batches } = observed({ shape: { lanes: 2, threads: 1 } }, () => true)
     call('a', 6)
     await settled()
     for (const { finish } of runs) finish()
@@ -240,9 +248,68 @@ describe('while more images are prepared than there are cores for', () => {
   })
 })
 
+describe('threads that are divided as more batches wait', () => {
+  const divided = (threads: number, moreToCome?: () => boolean) => {
+    const shape = laneShape('auto', { device: 'cpu', threads })
+    return observed({ shape, maxBatch: 2 }, moreToCome)
+  }
+  const threadsOf = (runs: Run[]) => runs.map(({ threads }) => threads)
+
+  test('one batch has all, and others wait for it', async () => {
+    const { runs, call, batches } = divided(4)
+    call('a')
+    await settled()
+    for (const name of ['b', 'c', 'd']) call(name)
+    await settled()
+    expect(batches()).toEqual(['a0'])
+    expect(threadsOf(runs)).toEqual([4])
+  })
+
+  test('as many batches as are full, each with its part', async () => {
+    const { runs, call, batches } = divided(4)
+    call('x')
+    await settled()
+    for (const name of ['a', 'b', 'c', 'd', 'e', 'f']) call(name)
+    runs[0]?.finish()
+    await settled()
+    // Three are full: two with half the threads each, and then there is none for the third.
+    expect(batches()).toEqual(['x0', 'a0 b0', 'c0 d0'])
+    expect(threadsOf(runs)).toEqual([4, 2, 2])
+    runs[1]?.finish()
+    await settled()
+    expect(batches()[3]).toBe('e0 f0')
+    expect(threadsOf(runs)[3]).toBe(2)
+    call('g')
+    runs[2]?.finish()
+    runs[3]?.finish()
+    await settled()
+    expect(batches()[4]).toBe('g0')
+    expect(threadsOf(runs).reduce((sum, threads) => sum + threads, 0)).toBeLessThanOrEqual(4 + 4 + 2 + 4)
+  })
+
+  test('few while cores are busy with images', async () => {
+    const { runs, call, batches } = divided(4, () => true)
+    for (const name of ['a', 'b']) call(name)
+    await settled()
+    expect(batches()).toEqual(['a0 b0'])
+    expect(threadsOf(runs)).toEqual([1])
+  })
+
+  test('a call that is alone has all of them for every batch', async () => {
+    const { runs, call } = divided(4, () => true)
+    call('a', 6)
+    for (let run = 0; run < 3; ++run) {
+      await settled()
+      runs[run]?.finish()
+    }
+    await settled()
+    expect(threadsOf(runs)).toEqual([4, 4, 4])
+  })
+})
+
 describe('the order of results', () => {
   test('that of the calls, whichever batch ends first', async () => {
-    const { runs, order, call } = observed({ lanes: 2, maxBatch: 1 })
+    const { runs, order, call } = observed({ shape: { lanes: 2, threads: 1 }, maxBatch: 1 })
     for (const name of ['a', 'b', 'c']) call(name)
     await settle()
     runs[1]?.finish()
@@ -256,7 +323,7 @@ describe('the order of results', () => {
   })
 
   test('a call of another priority, one that waits for strangers and a failed one pass', async () => {
-    const { runs, order, call } = observed({ lanes: 4, maxBatch: 1 })
+    const { runs, order, call } = observed({ shape: { lanes: 4, threads: 1 }, maxBatch: 1 })
     call('a')
     call('high', 1, { priority: 1 })
     call('address', 1, { inOrder: false })
@@ -328,7 +395,7 @@ describe('abort', () => {
   })
 
   test('with its result at hand, while an earlier call runs: it rejects at once', async () => {
-    const { runs, order, call } = observed({ lanes: 2, maxBatch: 1 })
+    const { runs, order, call } = observed({ shape: { lanes: 2, threads: 1 }, maxBatch: 1 })
     const abort = new AbortController()
     const first = call('a')
     const gone = call('b', 1, { signal: abort.signal })
@@ -344,7 +411,7 @@ describe('abort', () => {
   })
 
   test('a body that ends well all the same does not disturb the order of those that came since', async () => {
-    const { scheduler, runs, order, call } = observed({ lanes: 2, maxBatch: 1 })
+    const { scheduler, runs, order, call } = observed({ shape: { lanes: 2, threads: 1 }, maxBatch: 1 })
     const abort = new AbortController()
     let end = () => {}
     const body = () => new Promise<void>((resolve) => (end = resolve))
@@ -526,7 +593,7 @@ describe('close', () => {
   test('a batch that everybody left is waited for', async () => {
     let end = () => {}
     const scheduler = new Scheduler<Kind>(
-      { owner: 'The model', lanes: 1, maxBatch: 4, maxDelayMs: 0, maxQueue: 9 },
+      { owner: 'The model', shape: { lanes: 1, threads: 1 }, maxBatch: 4, maxDelayMs: 0, maxQueue: 9 },
       () => new Promise<void>((resolve) => (end = resolve)),
     )
     const abort = new AbortController()

@@ -18,7 +18,7 @@ import { stagesBetween } from '../lib/bench/stages.js'
 import { mulberry32, percentiles, poissonArrivals, ratioOfMedians } from '../lib/bench/statistics.js'
 import { makeCalls } from '../lib/bench/subject.js'
 import type { Load, Measured, Results, Trial, TrialResult } from '../lib/bench/types.js'
-import { limitsText, tableOf } from '../lib/cli/bench-table.js'
+import { layersText, limitsText, tableOf } from '../lib/cli/bench-table.js'
 import { models } from '../lib/models.js'
 import { addon } from '../lib/native/call.js'
 import { packageRoot } from '../lib/root.js'
@@ -577,6 +577,20 @@ test('the command measures in fresh processes and writes what it measured', asyn
   await promisify(execFile)(process.execPath, [cli, 'bench', 'report', output, '-o', again])
   expect(readFileSync(again, 'utf8')).toBe(readFileSync(html, 'utf8'))
 }, 120_000)
+
+test('shares of more than the bound are explained', () => {
+  const row = {
+    step: 'a',
+    implementation: 'winograd f4x4',
+    milliseconds: 1,
+    gflops: 1,
+    gigabytesPerSecond: 1,
+  }
+  const told = (bound: number) =>
+    layersText('x', { network: 'x', batch: 1, threads: 1, rows: [{ ...row, bound }] })
+  expect(told(1.2)).toMatch(/120 % of the bound\n {2}More than 100 %: .*Winograd/)
+  expect(told(0.9)).toMatch(/ 90 % of the bound\n$/)
+})
 
 test('lanes, and encoded images beside tensors, are trials of their own; --limits gives their bound', async () => {
   const output = path.join(folder, 'lanes.json')

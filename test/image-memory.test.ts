@@ -14,12 +14,13 @@ const unusedIn = (memory: ImageMemory) => (memory as unknown as { unused: Float3
 
 async function firstLane(model: ResNet): Promise<Lane> {
   type Made = { made: { lanes: { all: Promise<Lane>[] } } }
-  type Families = Map<string, Map<number, Made>>
+  type Families = Map<string, Map<string, Made>>
   const { programs } = (model as unknown as { engine: Engine }).engine as unknown as {
     programs: { families: Families }
   }
-  const [buckets] = programs.families.values() as unknown as [Map<number, Made>]
-  return (buckets.get(2) as Made).made.lanes.all[0] as Promise<Lane>
+  const [buckets] = programs.families.values() as unknown as [Map<string, Made>]
+  const [size] = [...buckets.keys()].filter((key) => key.startsWith('2 images'))
+  return (buckets.get(size as string) as Made).made.lanes.all[0] as Promise<Lane>
 }
 
 describe('the memory of decoded images', () => {

@@ -12,7 +12,7 @@ function factory() {
   }
   return { events, compile }
 }
-const key = (family: string, bucket = 1): ProgramKey => ({ family, bucket })
+const key = (family: string, bucket = 1): ProgramKey => ({ family, bucket, threads: 1 })
 const nothing = async () => {}
 const settle = () => new Promise<void>((resolve) => setImmediate(resolve))
 

@@ -345,15 +345,20 @@ describe('dispose', () => {
 })
 
 describe('warmup', () => {
-  test('compiles what the call needs', async () => {
-    const warmed = await load({ maxBatch: 4 })
+  test.each([
+    ['latency', 2, 2],
+    // With four threads, two and one.
+    ['auto', 4, 6],
+  ] as const)('compiles what the call needs: lanes %s of %d threads', async (lanes, threads, expected) => {
+    const warmed = await load({ maxBatch: 4, lanes, threads })
     const programs = async () => (await settled()).programs
     const before = await programs()
     await warmed.warmup({ height: 9, width: 7, batches: [1, 3], method: 'forward' })
-    expect((await programs()) - before).toBe(2)
+    expect((await programs()) - before).toBe(expected)
     await warmed.forward(images(1))
     await warmed.forward(images(4))
-    expect((await programs()) - before).toBe(2)
+    await Promise.all(Array.from({ length: 20 }, () => warmed.forward(images(4))))
+    expect((await programs()) - before).toBe(expected)
     await warmed.dispose()
   })
 })

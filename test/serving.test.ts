@@ -131,8 +131,9 @@ describe('concurrent calls share batches', () => {
   test('a higher priority overtakes', async () => {
     const order: string[] = []
     const x = (images: number) => Tensor.from(new Float32Array(images * 28 * 28), [images, 1, 28, 28])
+    await using single = await ResNet.load(models.digits, { lanes: 'latency' })
     const call = (name: string, images: number, priority: number) =>
-      model.forward(x(images), { priority }).then(() => order.push(name))
+      single.forward(x(images), { priority }).then(() => order.push(name))
     const long = call('long', 200, 0)
     await pause(1)
     await Promise.all([long, call('last', 1, -1), call('urgent', 1, 5)])
@@ -209,6 +210,33 @@ describe('lanes', () => {
     await several.dispose()
   })
 
+  test('by default as many as there are full batches for', async () => {
+    const several = await ResNet.load(models.digits, { threads: 4, maxBatch: 2 })
+    await several.warmup({ height: 28, width: 28, batches: [1, 2] })
+    let most = 0
+    const stop = several.observe({
+      queued: () => {
+        most = Math.max(most, several.stats().busyLanes)
+      },
+      decoded: () => {},
+      computed: () => {},
+      ended: () => {},
+    })
+    const pixels = Array.from({ length: 10 }, (_, i) => i)
+    expect(best(await several.classify(digit(3)))).toBe(3)
+    expect(most).toBe(1)
+    const x = Tensor.from(new Float32Array(28 * 28).fill(0.5), [1, 1, 28, 28])
+    const logits = await Promise.all(Array.from({ length: 200 }, () => several.forward(x)))
+    expect(logits).toHaveLength(200)
+    const calls = await Promise.all(pixels.map((i) => several.classify(digit(i))))
+    expect(calls.map(best)).toEqual(pixels)
+    stop()
+    expect(several.stats().lanes).toBe(4)
+    expect(most).toBeGreaterThan(1)
+    expect(most).toBeLessThanOrEqual(4)
+    await several.dispose()
+  })
+
   test('one call with many images uses them all', async () => {
     const several = await ResNet.load(models.digits, { lanes: 2, threads: 2, maxBatch: 2 })
     await several.warmup({ height: 28, width: 28, batches: [1, 2] })
@@ -235,6 +263,8 @@ describe('lanes', () => {
 
 test.each([
   ['latency', 'cpu', { lanes: 1, threads: 8 }],
+  ['auto', 'cpu', { lanes: 8, threads: 8, shares: [8, 4, 2, 1] }],
+  ['auto', 'cuda:0', { lanes: 1, threads: 8 }],
   ['throughput', 'cpu', { lanes: 8, threads: 1 }],
   [3, 'cpu', { lanes: 3, threads: 2 }],
   [20, 'cpu', { lanes: 20, threads: 1 }],

@@ -12,7 +12,7 @@ const create = (options = {}) =>
 
 describe('stats', () => {
   test('counts calls, images and batches', async () => {
-    const model = await create({ maxQueue: 12 })
+    const model = await create({ maxQueue: 12, lanes: 'latency' })
     const empty = model.stats()
     expect(empty).toMatchObject({ device: 'cpu', dtype: 'float32', lanes: 1, images: 0, queueDepth: 0 })
     expect(empty.latencyMs.queue).toEqual({ count: 0, mean: 0, p50: 0, p90: 0, p99: 0, p999: 0, max: 0 })

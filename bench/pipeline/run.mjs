@@ -84,10 +84,7 @@ const sides = {
     version: ours.version,
     script: 'ours.mjs',
     way: 'stream',
-    settings: [
-      { maxBatch: 8, lanes: 'latency' },
-      { maxBatch: 8, lanes: 'throughput' },
-    ],
+    settings: [{ maxBatch: 8 }, { maxBatch: 8, lanes: 'latency' }, { maxBatch: 8, lanes: 'throughput' }],
   },
   [peer]: {
     version: `sharp ${ours.dependencies.sharp}, onnxruntime-node ${runtime.version}`,

@@ -18,7 +18,7 @@ const model = await ResNet.load(process.env.MODEL ?? models.digits, {
   maxQueue: number('MAX_QUEUE', 256),
   // A small file may say that it is large: nobody's photograph takes more of the memory than this.
   imageLimits: { maxPixels: number('MAX_PIXELS', 64_000_000) },
-  lanes: process.env.LANES === 'throughput' ? 'throughput' : number('LANES', 1),
+  lanes: Number(process.env.LANES) || process.env.LANES || 'auto',
 })
 const app = createApp(model, { logger: { level: process.env.LOG_LEVEL ?? 'warn' } })
 

@@ -34,6 +34,8 @@ export interface Batch<Kind> {
   kind: Kind
   shares: readonly Share[]
   images: number
+  /** That run it. */
+  threads: number
   /** Aborts when nobody waits for any of it. */
   signal: Stop
 }

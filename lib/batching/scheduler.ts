@@ -2,6 +2,7 @@ import { offAbort, onAbort, type Signal, Stop } from '../abort.js'
 import { ResNetError } from '../errors.js'
 import { Batcher, type Taken, type Waiting } from './batcher.js'
 import { Call, type CallHandle } from './call.js'
+import type { LaneShape } from './lanes.js'
 import { type Batch, type Part, precedes } from './part.js'
 import { type Outcome, Recorder } from './recorder.js'
 import { Turnstile } from './turnstile.js'
@@ -9,8 +10,8 @@ import { Turnstile } from './turnstile.js'
 export interface SchedulerOptions {
   /** What a refusal says was disposed of: 'The model'. */
   owner: string
-  /** Batches that run at once. */
-  lanes: number
+  /** How many batches run at once, and with how many threads. */
+  shape: LaneShape
   maxBatch: number
   /** A batch that is not full waits this long for more images. */
   maxDelayMs: number
@@ -31,6 +32,7 @@ export interface CallRequest {
 interface Running<Kind> {
   /** Calls that still want it; few. */
   calls: Call<Kind>[]
+  threads: number
   stop: Stop
 }
 
@@ -200,7 +202,7 @@ export class Scheduler<Kind extends { key: string }> {
    * a result, or arrives in the same turn, goes along.
    */
   private dispatch(endOfTurn = false): void {
-    while (this.running.size < this.options.lanes) {
+    while (this.hasLane) {
       const batcher = this.next()
       if (batcher === undefined) return
       if (this.shareOf(batcher) < this.options.maxBatch && !endOfTurn) {
@@ -255,16 +257,46 @@ export class Scheduler<Kind extends { key: string }> {
     return this.calls.size > 1 && this.moreToCome()
   }
 
-  /** Images of its next batch: several free lanes share what is there, unless their cores have other work. */
+  /**
+   * Images of its next batch: several free lanes share what is there, unless their cores have other work, or a batch may
+   * have the threads of all.
+   */
   private shareOf({ images }: Batcher<Kind>): number {
-    const { lanes, maxBatch } = this.options
-    if (this.gathers) return Math.min(maxBatch, images)
-    return Math.min(maxBatch, Math.ceil(images / (lanes - this.running.size)))
+    const { shape, maxBatch } = this.options
+    if (this.gathers || shape.shares !== undefined) return Math.min(maxBatch, images)
+    return Math.min(maxBatch, Math.ceil(images / (shape.lanes - this.running.size)))
+  }
+
+  private get hasLane(): boolean {
+    const { shares, lanes } = this.options.shape
+    return shares === undefined ? this.running.size < lanes : this.freeThreads >= (shares.at(-1) as number)
+  }
+
+  private get freeThreads(): number {
+    let free = this.options.shape.threads
+    for (const { threads } of this.running) free -= threads
+    return free
+  }
+
+  /**
+   * Those of its next batch. Where there is a choice: as many as there are for each of the full batches that wait, and few
+   * where cores are busy with images, since threads of one batch wait for one another. A call that is alone has the same
+   * every time.
+   */
+  private threadsOf({ images }: Batcher<Kind>): number {
+    const { shape, maxBatch } = this.options
+    const { shares, threads } = shape
+    if (shares === undefined) return threads
+    const batches = this.calls.size === 1 ? 1 : this.gathers ? shape.lanes : Math.floor(images / maxBatch)
+    const wanted = shares.findLast((share) => Math.floor(threads / share) <= batches) ?? threads
+    const most = Math.min(wanted, this.freeThreads)
+    return shares.find((share) => share <= most) ?? (shares.at(-1) as number)
   }
 
   private start(batcher: Batcher<Kind>): void {
+    const threads = this.threadsOf(batcher)
     const shares = batcher.take(this.shareOf(batcher))
-    const running: Running<Kind> = { calls: [], stop: new Stop() }
+    const running: Running<Kind> = { calls: [], threads, stop: new Stop() }
     this.running.add(running)
     let images = 0
     const now = performance.now()
@@ -278,7 +310,7 @@ export class Scheduler<Kind extends { key: string }> {
     }
     this.waiting -= images
     this.forgetEmpty()
-    const batch = { kind: batcher.kind, shares, images, signal: running.stop }
+    const batch = { kind: batcher.kind, shares, images, threads, signal: running.stop }
     const ended = () => {
       this.running.delete(running)
       this.dispatch()

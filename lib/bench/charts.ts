@@ -1,7 +1,7 @@
 import { type Figure, figures } from './compare.js'
 import { peerNames } from './peers.js'
 import { median } from './statistics.js'
-import type { Measured, Results, TrialResult } from './types.js'
+import type { Layer, Measured, Results, TrialResult } from './types.js'
 
 /** An option object of ECharts, whose own types need those of a browser. */
 export type ChartOption = Record<string, unknown>
@@ -264,4 +264,10 @@ export function lineChart(lines: readonly Line[], { x, y, xScale, yScale }: Axes
 
 function round(value: number): number {
   return Number(value.toPrecision(4))
+}
+
+/** What whoever reads a table should know of its shares; undefined where nothing is strange. */
+export function noteOn(rows: readonly Layer[]): string | undefined {
+  if (!rows.some(({ bound = 0 }) => bound > 1)) return undefined
+  return "More than 100 %: counted are a convolution's own multiplications, of which Winograd's algorithm does a part; and what caches hold is faster than a copy."
 }

@@ -1,7 +1,7 @@
 import { createRequire } from 'node:module'
 import path from 'node:path'
 import { ResNetError } from '../errors.js'
-import { type Chart, chartsOf, legendLine, threadsText } from './charts.js'
+import { type Chart, chartsOf, legendLine, noteOn, threadsText } from './charts.js'
 import { figures, figuresIn } from './compare.js'
 import { median } from './statistics.js'
 import type { Machine, Results, TrialResult } from './types.js'
@@ -207,9 +207,11 @@ function layerTables({ layers = [] }: Results): string {
             .join('') +
           `<td class="number">${bound === undefined ? '' : `${Math.round(bound * 100)} %`}</td></tr>`,
       )
+      const note = noteOn(rows)
       return (
         `<h2>Steps of ${escaped(network)}, batch ${batch}, ${threadsText(threads)}</h2><div class="wide"><table><tr><th>step</th>` +
-        `<th>kernel</th><th>ms</th><th>GFLOP/s</th><th>GB/s</th><th>of the bound</th></tr>${body.join('')}</table></div>`
+        `<th>kernel</th><th>ms</th><th>GFLOP/s</th><th>GB/s</th><th>of the bound</th></tr>${body.join('')}</table></div>` +
+        (note === undefined ? '' : `<p>${escaped(note)}</p>`)
       )
     })
     .join('\n')

@@ -32,7 +32,7 @@ export interface Trial {
   /** 0: what the machine grants. */
   threads: number
   load: Load
-  /** Batches that run at once, each for a caller of its own in a closed loop; absent: 1. */
+  /** Batches that run at once, each for a caller of its own in a closed loop; absent: one caller, and batches as the driver runs them. */
   lanes?: number
   /** Encoded images, by their files, instead of tensors: `classify`, from bytes to labels. */
   images?: string[]

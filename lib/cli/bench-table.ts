@@ -1,4 +1,4 @@
-import { threadsText } from '../bench/charts.js'
+import { noteOn, threadsText } from '../bench/charts.js'
 import { type Figure, figures, figuresIn } from '../bench/compare.js'
 import { median } from '../bench/statistics.js'
 import type { DriverResult, LayerTable, Limit, TrialResult } from '../bench/types.js'
@@ -104,5 +104,6 @@ export function layersText(name: string, { rows }: LayerTable): string {
       `  ${step.padEnd(28)} ${implementation.padEnd(18)} ${(milliseconds > 0 ? milliseconds.toFixed(3) : '-').padStart(9)} ms ` +
       `${(Number.isFinite(gflops) ? gflops.toFixed(1) : '-').padStart(8)} GFLOP/s${bound === undefined ? '' : `  ${Math.round(bound * 100)} % of the bound`}\n`,
   )
-  return `\nSteps of ${name}\n${lines.join('')}`
+  const note = noteOn(rows)
+  return `\nSteps of ${name}\n${lines.join('')}${note === undefined ? '' : `  ${note}\n`}`
 }
