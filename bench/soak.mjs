@@ -1,5 +1,5 @@
 // Is memory flat over a long stream of images through the embedded network?
-//   node --expose-gc bench/soak.mjs [--images 100000] [--warmup 4000] [--leak] [--keep]
+//   node --expose-gc bench/soak.mjs [--images 100000] [--warmup 8000] [--leak] [--keep]
 // Half of them are PNGs of digits, which sharp decodes, half JPEG photographs. Prints JSON; ends with 1 when the process
 // grew by more than 20 MB in the second half. The warm-up fills the heaps of V8 and of the threads that decode: for its first
 // thousands of images any process grows. --leak keeps 32 KiB for every image, which must be found out: the check of the
@@ -17,7 +17,7 @@ const leakBytes = 32 * 1024
 const { values } = parseArgs({
   options: {
     images: { type: 'string', default: '100000' },
-    warmup: { type: 'string', default: '4000' },
+    warmup: { type: 'string', default: '8000' },
     leak: { type: 'boolean', default: false },
     keep: { type: 'boolean', default: false },
   },
