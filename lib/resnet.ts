@@ -240,8 +240,10 @@ export class ResNet {
   classify(images: readonly ImageInput[] | AnyTensor, options?: ClassifyOptions): Promise<Prediction[][]>
   classify(image: ImageInput, options?: ClassifyOptions): Promise<Prediction[]>
   async classify(images: Images, options?: ClassifyOptions): Promise<Prediction[] | Prediction[][]> {
-    const lists = await this.classified(images, option.readOptions('classify', classifyTable, options))
-    return Array.isArray(images) || images instanceof Tensor ? lists : (lists[0] as Prediction[])
+    const call = option.readOptions('classify', classifyTable, options)
+    if (Array.isArray(images) || images instanceof Tensor)
+      return this.classified(images, call, (lists) => lists)
+    return this.classified(images, call, ([predictions]) => predictions as Prediction[])
   }
 
   /**
@@ -262,8 +264,7 @@ export class ResNet {
         `forward: expected a Tensor, received ${option.describe(x)}; classify takes images`,
       )
     }
-    const [logits] = await this.run('forward', x, this.engine.logits(), call)
-    return asVectors(logits as Output)
+    return this.run('forward', x, this.engine.logits(), call, ([logits]) => asVectors(logits as Output))
   }
 
   /**
@@ -277,8 +278,7 @@ export class ResNet {
   embed(images: Images, options: TensorCallOptions): Promise<AnyTensor<'float32'>>
   async embed(images: Images, options?: TensorCallOptions): Promise<AnyTensor<'float32'>> {
     const call = option.readOptions('embed', tensorTable, options)
-    const [pooled] = await this.run('embed', images, this.engine.pooled(), call)
-    return asVectors(pooled as Output)
+    return this.embedded(images, call)
   }
 
   /**
@@ -300,7 +300,7 @@ export class ResNet {
   ): AsyncGenerator<Streamed<Input, { predictions: Prediction[] }>, void, undefined> {
     const { topK, priority, ...values } = option.readOptions('classifyStream', classifyStreamTable, options)
     return streamed(this.checkSource('classifyStream', images), this.streaming(values), (image, signal) =>
-      this.classified(image, { topK, priority, signal }).then(predictionsOfOne),
+      this.classified(image, { topK, priority, signal }, predictionsOfOne),
     )
   }
 
@@ -320,8 +320,7 @@ export class ResNet {
       this.checkSource('embedStream', images),
       this.streaming(values),
       async (image, signal) => {
-        const [pooled] = await this.run('embed', image, this.engine.pooled(), { priority, signal })
-        return { embedding: asVectors(pooled as Output) as Float32Tensor }
+        return { embedding: (await this.embedded(image, { priority, signal })) as Float32Tensor }
       },
     )
   }
@@ -353,11 +352,10 @@ export class ResNet {
     const stage = option.value<string>('a string', (value) => typeof value === 'string')
     const names = option.check('features', 'stages', option.list(stage, 1, 64), stages)
     const distinct = [...new Set(names)]
-    const outputs = await this.run('features', images, this.engine.stages(distinct), call)
-    return Object.fromEntries(outputs.map((output, i) => [distinct[i], asMaps(output)])) as Record<
-      Stage,
-      AnyTensor<'float32'>
-    >
+    return this.run('features', images, this.engine.stages(distinct), call, (outputs) => {
+      const maps = outputs.map((output, i) => [distinct[i], asMaps(output)])
+      return Object.fromEntries(maps) as Record<Stage, AnyTensor<'float32'>>
+    })
   }
 
   /**
@@ -462,13 +460,28 @@ export class ResNet {
     return this.engine.likeliest(Math.min(classifyTable.topK.fallback, Math.max(1, this.labels.length)))
   }
 
-  /** The predictions of each image. */
-  private async classified(images: Images, call: CallValues & { topK: number }): Promise<Prediction[][]> {
+  private embedded(
+    images: Images,
+    call: CallValues & { output?: 'host' | 'device' },
+  ): Promise<AnyTensor<'float32'>> {
+    return this.run('embed', images, this.engine.pooled(), call, ([pooled]) => asVectors(pooled as Output))
+  }
+
+  /** `finish` gets the predictions of each image. */
+  private classified<T>(
+    images: Images,
+    call: CallValues & { topK: number },
+    finish: (lists: Prediction[][]) => T,
+  ): Promise<T> {
     const k = Math.min(call.topK, Math.max(1, this.labels.length))
-    const [scores, indices] = (await this.run('classify', images, this.engine.likeliest(k), call)) as [
-      HostOutput,
-      HostOutput,
-    ]
+    return this.run('classify', images, this.engine.likeliest(k), call, (outputs) =>
+      finish(this.predictions(outputs as HostOutput[], k)),
+    )
+  }
+
+  /** From scores and indices of `k` classes for each image. */
+  private predictions(outputs: HostOutput[], k: number): Prediction[][] {
+    const [scores, indices] = outputs as [HostOutput, HostOutput]
     const lists: Prediction[][] = []
     for (let from = 0; from < scores.data.length; from += k) {
       const list: Prediction[] = []
@@ -481,23 +494,29 @@ export class ResNet {
     return lists
   }
 
-  /** One call; gives the outputs of all its images together. */
-  private run(
+  /**
+   * One call; `finish` gets the outputs of all its images together. It is part of the call: done afterwards, it would let
+   * a later call of another method, with less of it, settle before this one.
+   */
+  private run<T>(
     method: string,
     images: Images,
     request: Request,
     { signal, priority, output = 'host' }: CallValues & { output?: 'host' | 'device' },
-  ): Promise<Output[]> {
+    finish: (outputs: Output[]) => T,
+  ): Promise<T> {
     const { engine, imageOptions } = this
     if (images instanceof Tensor) {
       const asked = { method, images: images.shape[0] ?? 0, priority, signal, inOrder: true }
-      return engine.call(asked, (call) => tensorOutputs(images, { method, engine, request, call, output }))
+      return engine.call(asked, (call) =>
+        tensorOutputs(images, { method, engine, request, call, output }).then(finish),
+      )
     }
     const indexed = Array.isArray(images)
     const list = indexed ? (images as ImageInput[]) : [images as ImageInput]
     const asked = { method, images: list.length, priority, signal, inOrder: list.every(isAtHand) }
     return engine.call(asked, (call) =>
-      imageOutputs(list, { method, engine, request, call, output, imageOptions, indexed }),
+      imageOutputs(list, { method, engine, request, call, output, imageOptions, indexed }).then(finish),
     )
   }
 }

@@ -163,8 +163,15 @@ test('one that says something else than its address, in one line', async () => {
   )
 })
 
-test('one that takes requests and never answers', async () => {
-  const silent = createServer(() => {}).listen(0, '127.0.0.1')
+test.each([
+  ['takes requests and never answers', 0],
+  ['no longer answers in the middle', 40],
+])('one that %s', async (_, answers) => {
+  let count = 0
+  const silent = createServer((request, response) => {
+    request.resume()
+    if (++count <= answers) response.end()
+  }).listen(0, '127.0.0.1')
   await once(silent, 'listening')
   const { port } = silent.address() as AddressInfo
   const target = { url: `http://127.0.0.1:${port}/classify`, connections: 2 }

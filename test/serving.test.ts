@@ -47,6 +47,18 @@ describe('concurrent calls share batches', () => {
     expect(largestBatch(model)).toBeGreaterThan(1)
   })
 
+  test('in the order of the calls whatever their methods', async () => {
+    const order: number[] = []
+    const calls = Array.from({ length: 40 }, async (_, i) => {
+      if (i % 2 === 0) await model.classify(digit(i))
+      else if (i % 4 === 1) await model.embed(digit(i))
+      else await model.features(digit(i), ['layer1'])
+      order.push(i)
+    })
+    await Promise.all(calls)
+    expect(order).toEqual([...calls.keys()])
+  })
+
   test('different methods and sizes of batch at once', async () => {
     const [pooled, lists, one] = await Promise.all([
       model.embed(digits),

@@ -27,12 +27,11 @@ export async function httpRound(
   const server = target.server === undefined ? undefined : await Server.start(target.server, patience)
   const openMs = performance.now() - begin
   const url = new URL(target.url, server?.address)
-  const client = new Client(url)
+  const client = new Client(url, patience)
   try {
     const images = (trial.images ?? []).map((file) => readFileSync(file))
     const subject = subjectOf(client, { images, server, connections: target.connections })
-    const late = `POST ${url.pathname}: expected an answer within ${patience / 1000} s, received none`
-    const load = await within(firstCall(subject, openMs), patience, late)
+    const load = await firstCall(subject, openMs)
     const stages = () => client.watchStages()
     const measured = await measureSubject({ trial, subject, load, seconds, rate, stages })
     const stats = await client.stats()
@@ -41,15 +40,6 @@ export async function httpRound(
     client.close()
     await server?.stop()
   }
-}
-
-/** @throws an error that says `late` when it takes longer. */
-async function within<T>(work: Promise<T>, milliseconds: number, late: string): Promise<T> {
-  let timer: NodeJS.Timeout | undefined
-  const over = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(late)), milliseconds)
-  })
-  return Promise.race([work, over]).finally(() => clearTimeout(timer))
 }
 
 interface Target {
@@ -74,14 +64,25 @@ function subjectOf(client: Client, { images, server, connections }: Target): Sub
 
 const unknownUsage: Usage = { cpuMs: Number.NaN, eventLoopP99Ms: Number.NaN, peakMb: Number.NaN }
 
-/** Keeps its connections alive, as many as there are requests under way. */
+/**
+ * Keeps its connections alive, as many as there are requests under way. Those fail when none of them is answered for
+ * `patience` milliseconds; a server that is behind answers others meanwhile.
+ */
 class Client {
   private readonly transport: typeof http | typeof https
   private readonly agent: http.Agent | https.Agent
+  private readonly underWay = new Set<http.ClientRequest>()
+  /** When one was answered last, or the first of those under way was sent. */
+  private heardAt = 0
+  private readonly watch: NodeJS.Timeout
 
-  constructor(private readonly url: URL) {
+  constructor(
+    private readonly url: URL,
+    private readonly patience: number,
+  ) {
     this.transport = url.protocol === 'https:' ? https : http
     this.agent = new this.transport.Agent({ keepAlive: true, maxSockets: Number.POSITIVE_INFINITY })
+    this.watch = setInterval(() => this.failLate(), patience / 4)
   }
 
   /** Resolves when the answer is read. Status 503 is a refusal; any other than 200 is a failure. */
@@ -118,7 +119,18 @@ class Client {
   }
 
   close(): void {
+    clearInterval(this.watch)
     this.agent.destroy()
+  }
+
+  private failLate(): void {
+    if (performance.now() - this.heardAt < this.patience) return
+    for (const request of this.underWay) {
+      const asked = `${request.method} ${request.path}`
+      request.destroy(
+        new Error(`${asked}: expected an answer within ${this.patience / 1000} s, received none`),
+      )
+    }
   }
 
   private request(
@@ -131,6 +143,12 @@ class Client {
         buffer(response).then((read) => resolve({ status: response.statusCode, body: read }), reject)
       })
       request.on('error', reject)
+      request.on('close', () => {
+        this.underWay.delete(request)
+        this.heardAt = performance.now()
+      })
+      if (this.underWay.size === 0) this.heardAt = performance.now()
+      this.underWay.add(request)
       request.end(body)
     })
   }
