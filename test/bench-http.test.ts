@@ -9,7 +9,10 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { httpRound } from '../lib/bench/http.js'
 import type { Measured, Results, Trial } from '../lib/bench/types.js'
+import type { BenchOptions } from '../lib/cli/bench.js'
+import { trialsOf } from '../lib/cli/bench-trials.js'
 import { packageRoot } from '../lib/root.js'
+import { refusal } from './support/refusal.js'
 
 const folder = mkdtempSync(path.join(tmpdir(), 'resnet-bench-http-'))
 afterAll(() => rmSync(folder, { recursive: true }))
@@ -209,3 +212,19 @@ test('interrupted, it ends the server and leaves nothing behind', async () => {
   expect(readdirSync(own)).toEqual([])
   while (!logged().includes('ended')) await pause(10)
 }, 60_000)
+
+test.each<[Partial<BenchOptions>, RegExp]>([
+  [
+    { server: 'server.mjs', layers: true },
+    /received --layers with a server, 'server\.mjs'.*without --server/,
+  ],
+  [{ url: 'http://127.0.0.1:9/x', peer: ['torch'] }, /received --peer .* without --url/],
+  [{ url: 'http://127.0.0.1:9/x', model: 'a.safetensors' }, /received --model/],
+  [{ onnx: 'a.onnx' }, /expected --model with --onnx 'a\.onnx'/],
+])('what would change nothing is refused: %j', async (given, message) => {
+  const { code, message: told } = await refusal(() =>
+    trialsOf({ peer: [], ...given } as unknown as BenchOptions),
+  )
+  expect(code).toBe('ERR_RESNET_INVALID_ARGUMENT')
+  expect(told).toMatch(message)
+})

@@ -66,9 +66,10 @@ function addWhat(command: Command): void {
         .default([0], '0'),
     )
     .addOption(
-      new Option('--lanes <list>', 'batches at once, each with a caller of its own')
-        .argParser(wholeNumbers(1))
-        .default([1], '1'),
+      new Option(
+        '--lanes <list>',
+        'batches at once, each with a caller of its own (default: one caller, lanes as the model decides)',
+      ).argParser(wholeNumbers(1)),
     )
     .addOption(
       new Option(

@@ -11,6 +11,7 @@ import { expandInputs } from './inputs.js'
 
 /** What the options ask to measure. */
 export async function trialsOf(options: BenchOptions): Promise<Trial[]> {
+  refuseUnused(options)
   const images = await imagesOf(options)
   if (options.url !== undefined || options.server !== undefined) return serverTrials(options, images)
   const networks = await networksOf(options)
@@ -18,7 +19,7 @@ export async function trialsOf(options: BenchOptions): Promise<Trial[]> {
   const threadCounts = options.threads.map((count) => (count === 0 ? addon().cpuInfo().threads : count))
   const inputs = images.length === 0 ? [{}] : [{}, { images }]
   const { device } = options
-  return product(networks, dtypes, threadCounts, options.lanes, options.batch, inputs).flatMap(
+  return product(networks, dtypes, threadCounts, options.lanes ?? [undefined], options.batch, inputs).flatMap(
     ([network, dtype, threads, lanes, batch, input]) =>
       loadsOf(options).map(
         (load): Trial => ({
@@ -28,11 +29,30 @@ export async function trialsOf(options: BenchOptions): Promise<Trial[]> {
           batch,
           threads,
           load,
-          ...(lanes === 1 ? {} : { lanes }),
+          ...(lanes === undefined ? {} : { lanes }),
           ...input,
         }),
       ),
   )
+}
+
+/** What would change nothing is a mistake. @throws ERR_RESNET_INVALID_ARGUMENT */
+function refuseUnused({ url, server, model, onnx, peer, layers }: BenchOptions): void {
+  const asked = server === undefined ? url : server
+  if (asked !== undefined) {
+    const given = { '--model': model, '--onnx': onnx, '--peer': peer[0], '--layers': layers }
+    for (const [name, value] of Object.entries(given)) {
+      if (value === undefined) continue
+      throw invalidArgument(
+        `bench: received ${name} with a server, '${asked}', which has its own network; leave it out, or measure without --${server === undefined ? 'url' : 'server'}`,
+      )
+    }
+  }
+  if (onnx !== undefined && model === undefined) {
+    throw invalidArgument(
+      `bench: expected --model with --onnx '${onnx}', the same network for the peers; received none`,
+    )
+  }
 }
 
 type Lists<T extends unknown[]> = { [K in keyof T]: readonly T[K][] }

@@ -22,7 +22,8 @@ export interface BenchOptions {
   size: number
   batch: number[]
   threads: number[]
-  lanes: number[]
+  /** Absent: as the model itself decides. */
+  lanes?: number[]
   /** Absent: the device's own. */
   dtype?: string[]
   device: string
