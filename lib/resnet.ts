@@ -64,6 +64,8 @@ export type Images = ImageInput | readonly ImageInput[] | AnyTensor
 interface CallValues {
   signal?: Signal | undefined
   priority: number
+  /** Of a stream, which waits where the queue is full. */
+  retries?: boolean
 }
 
 /** What a model is made of, once its options are read. */
@@ -300,7 +302,7 @@ export class ResNet {
   ): AsyncGenerator<Streamed<Input, { predictions: Prediction[] }>, void, undefined> {
     const { topK, priority, ...values } = option.readOptions('classifyStream', classifyStreamTable, options)
     return streamed(this.checkSource('classifyStream', images), this.streaming(values), (image, signal) =>
-      this.classified(image, { topK, priority, signal }, predictionsOfOne),
+      this.classified(image, { topK, priority, signal, retries: true }, predictionsOfOne),
     )
   }
 
@@ -320,7 +322,9 @@ export class ResNet {
       this.checkSource('embedStream', images),
       this.streaming(values),
       async (image, signal) => {
-        return { embedding: (await this.embedded(image, { priority, signal })) as Float32Tensor }
+        return {
+          embedding: (await this.embedded(image, { priority, signal, retries: true })) as Float32Tensor,
+        }
       },
     )
   }
@@ -502,19 +506,19 @@ export class ResNet {
     method: string,
     images: Images,
     request: Request,
-    { signal, priority, output = 'host' }: CallValues & { output?: 'host' | 'device' },
+    { signal, priority, retries = false, output = 'host' }: CallValues & { output?: 'host' | 'device' },
     finish: (outputs: Output[]) => T,
   ): Promise<T> {
     const { engine, imageOptions } = this
     if (images instanceof Tensor) {
-      const asked = { method, images: images.shape[0] ?? 0, priority, signal, inOrder: true }
+      const asked = { method, images: images.shape[0] ?? 0, priority, retries, signal, inOrder: true }
       return engine.call(asked, (call) =>
         tensorOutputs(images, { method, engine, request, call, output }).then(finish),
       )
     }
     const indexed = Array.isArray(images)
     const list = indexed ? (images as ImageInput[]) : [images as ImageInput]
-    const asked = { method, images: list.length, priority, signal, inOrder: list.every(isAtHand) }
+    const asked = { method, images: list.length, priority, retries, signal, inOrder: list.every(isAtHand) }
     return engine.call(asked, (call) =>
       imageOutputs(list, { method, engine, request, call, output, imageOptions, indexed }).then(finish),
     )

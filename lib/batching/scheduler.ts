@@ -27,6 +27,8 @@ export interface CallRequest {
   signal?: Signal | undefined
   /** Whether it settles in the order of the calls; one that waits for somebody else's bytes must hold nobody up. */
   inOrder: boolean
+  /** It is made again until the queue has room for it: a refusal is none for the statistics. */
+  retries?: boolean
 }
 
 interface Running<Kind> {
@@ -92,7 +94,7 @@ export class Scheduler<Kind extends { key: string }> {
       return Promise.reject(signal.reason)
     }
     if (this.waiting + images > this.options.maxQueue) {
-      this.recorder.ended('refused', 0)
+      if (!request.retries) this.recorder.ended('refused', 0)
       return Promise.reject(this.full(request))
     }
     const begun = performance.now()
