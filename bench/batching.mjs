@@ -7,6 +7,7 @@
 import { parseArgs } from 'node:util'
 import { models, ResNet, Tensor } from 'resnet'
 import { median } from '../dist/bench/statistics.js'
+import { modelTable } from '../dist/model-options.js'
 import { keepReport } from './result-file.mjs'
 
 const { values } = parseArgs({
@@ -24,7 +25,7 @@ const digits = values.model === 'digits'
 const size = digits ? 28 : Number(values.size)
 const channels = digits ? 1 : 3
 const batches = [1, 2, 4, 8, 16, 32]
-const standard = 8
+const standard = modelTable.maxBatch.fallback
 
 const load = (options) =>
   digits ? ResNet.load(models.digits, options) : ResNet.create(values.model, { numClasses: 1000, ...options })

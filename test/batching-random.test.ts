@@ -2,24 +2,14 @@
 import { laneShape } from '../lib/batching/lanes.js'
 import type { Batch } from '../lib/batching/part.js'
 import { Scheduler } from '../lib/batching/scheduler.js'
+import { mulberry32 } from '../lib/bench/statistics.js'
 
 interface Kind {
   key: string
 }
 
-/** A small generator of numbers in [0, 1) (mulberry32), so that a failing seed can be run again. */
-function randomFrom(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
-}
-
 async function play(seed: number): Promise<void> {
-  const random = randomFrom(seed)
+  const random = mulberry32(seed)
   const below = (limit: number) => Math.floor(random() * limit)
   const pause = (turns: number) =>
     turns === 0 ? Promise.resolve() : new Promise((resolve) => setTimeout(resolve, turns - 1))

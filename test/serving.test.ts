@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import sharp, { type Sharp } from 'sharp'
 import { laneShape } from '../lib/batching/lanes.js'
+import type { Observer } from '../lib/batching/recorder.js'
 import { models, type Prediction, ResNet, Tensor } from '../lib/index.js'
 import { loadBinding } from '../lib/native/load.js'
 import { packageRoot } from '../lib/root.js'
@@ -17,6 +18,22 @@ const largestBatch = (model: ResNet) => Math.max(0, ...Object.keys(model.stats()
 const pause = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds))
 const quantile = (values: number[], q: number) =>
   values.sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(q * values.length))] as number
+
+/** Tells `observer` alone what it asks for, until the returned function is called. */
+function observing(watched: ResNet, observer: Partial<Observer>): () => void {
+  const nothing = { queued: () => {}, decoded: () => {}, computed: () => {}, ended: () => {} }
+  return watched.observe({ ...nothing, ...observer })
+}
+
+/** The most lanes that have a batch at once, looked at whenever an image is in one. */
+function watchLanes(watched: ResNet) {
+  const seen = { most: 0, look: () => {}, stop: () => {} }
+  seen.look = () => {
+    seen.most = Math.max(seen.most, watched.stats().busyLanes)
+  }
+  seen.stop = observing(watched, { queued: seen.look })
+  return seen
+}
 
 let model: ResNet
 beforeAll(async () => {
@@ -93,14 +110,11 @@ describe('concurrent calls share batches', () => {
     for (let turns = 0; turns < 40; ++turns) {
       let fail = (_: Error) => {}
       const failing = new Promise<never>((_, reject) => (fail = reject))
-      const stop = single.observe({
-        queued: () => {},
-        decoded: () => {},
+      const stop = observing(single, {
         computed: async () => {
           for (let i = 0; i < turns; ++i) await undefined
           fail(new Error('cut short'))
         },
-        ended: () => {},
       })
       const { code, index } = await refusal(() => single.embed([raw, late(failing), raw]))
       expect([turns, code, index]).toEqual([turns, 'ERR_RESNET_IMAGE', 1])
@@ -225,50 +239,32 @@ describe('lanes', () => {
   test('by default as many as there are full batches for', async () => {
     const several = await ResNet.load(models.digits, { threads: 4, maxBatch: 2 })
     await several.warmup({ height: 28, width: 28, batches: [1, 2] })
-    let most = 0
-    const stop = several.observe({
-      queued: () => {
-        most = Math.max(most, several.stats().busyLanes)
-      },
-      decoded: () => {},
-      computed: () => {},
-      ended: () => {},
-    })
+    const lanes = watchLanes(several)
     const pixels = Array.from({ length: 10 }, (_, i) => i)
     expect(best(await several.classify(digit(3)))).toBe(3)
-    expect(most).toBe(1)
+    expect(lanes.most).toBe(1)
     const x = Tensor.from(new Float32Array(28 * 28).fill(0.5), [1, 1, 28, 28])
     const logits = await Promise.all(Array.from({ length: 200 }, () => several.forward(x)))
     expect(logits).toHaveLength(200)
     const calls = await Promise.all(pixels.map((i) => several.classify(digit(i))))
     expect(calls.map(best)).toEqual(pixels)
-    stop()
+    lanes.stop()
     expect(several.stats().lanes).toBe(4)
-    expect(most).toBeGreaterThan(1)
-    expect(most).toBeLessThanOrEqual(4)
+    expect(lanes.most).toBeGreaterThan(1)
+    expect(lanes.most).toBeLessThanOrEqual(4)
     await several.dispose()
   })
 
   test('one call with many images uses them all', async () => {
     const several = await ResNet.load(models.digits, { lanes: 2, threads: 2, maxBatch: 2 })
     await several.warmup({ height: 28, width: 28, batches: [1, 2] })
-    let most = 0
-    const watch = setInterval(() => {
-      most = Math.max(most, several.stats().busyLanes)
-    })
-    const stop = several.observe({
-      queued: () => {
-        most = Math.max(most, several.stats().busyLanes)
-      },
-      decoded: () => {},
-      computed: () => {},
-      ended: () => {},
-    })
+    const lanes = watchLanes(several)
+    const watch = setInterval(lanes.look)
     const lists = await several.classify(Array.from({ length: 100 }, (_, i) => digit(i)))
     clearInterval(watch)
-    stop()
+    lanes.stop()
     expect(lists.map(best)).toEqual(Array.from({ length: 100 }, (_, i) => i % 10))
-    expect(most).toBe(2)
+    expect(lanes.most).toBe(2)
     await several.dispose()
   })
 })
@@ -313,13 +309,10 @@ describe('a lone call', () => {
   /** What calls take beyond the run of their batch. A low quantile: a busy machine interrupts every other call. */
   async function overhead(lone: ResNet, calls: number): Promise<number> {
     let computed = 0
-    const stop = lone.observe({
-      queued: () => {},
-      decoded: () => {},
+    const stop = observing(lone, {
       computed: (milliseconds) => {
         computed = milliseconds
       },
-      ended: () => {},
     })
     const overheads: number[] = []
     for (let i = 0; i < calls; ++i) {
