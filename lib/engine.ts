@@ -4,7 +4,7 @@ import { buildNetwork, inputName, logitsName, type Network, pooledName } from '.
 import type { Architecture } from './architecture/spec.js'
 import type { CallHandle } from './batching/call.js'
 import { Gate } from './batching/gate.js'
-import type { LaneShape } from './batching/lanes.js'
+import { type LaneShape, lanesWith } from './batching/lanes.js'
 import type { Batch, OutputPieces, Share } from './batching/part.js'
 import { Recorder } from './batching/recorder.js'
 import { type CallRequest, Scheduler } from './batching/scheduler.js'
@@ -318,8 +318,8 @@ export class Engine {
     const { outputs, tail } = request
     const { binding, weights, preprocessing, architecture, device } = this.parts
     const { mean, std } = preprocessing
-    const { shape: lanes, float32Precision, isa } = this.options
-    const maxLanes = lanes.shares === undefined ? lanes.lanes : Math.floor(lanes.threads / threads)
+    const { float32Precision, isa } = this.options
+    const maxLanes = lanesWith(threads, this.options.shape)
     const graph: Graph = [...this.network.graph, ...tail]
     const shape = [height, width, architecture.inChannels] as const
     const { plan, outputShapes } = lower({

@@ -34,3 +34,8 @@ export function laneShape(lanes: LanesOption, { device, threads }: Chosen): Lane
   if (lanes === 'throughput') return { lanes: threads, threads: 1 }
   return { lanes, threads: Math.max(1, Math.floor(threads / lanes)) }
 }
+
+/** How many batches may run at once with so many threads each. */
+export function lanesWith(each: number, { lanes, threads, shares }: LaneShape): number {
+  return shares === undefined ? lanes : Math.floor(threads / each)
+}

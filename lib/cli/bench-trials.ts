@@ -38,13 +38,13 @@ export async function trialsOf(options: BenchOptions): Promise<Trial[]> {
 
 /** What would change nothing is a mistake. @throws ERR_RESNET_INVALID_ARGUMENT */
 function refuseUnused({ url, server, model, onnx, peer, layers }: BenchOptions): void {
-  const asked = server === undefined ? url : server
+  const [option, asked] = server === undefined ? ['--url', url] : ['--server', server]
   if (asked !== undefined) {
     const given = { '--model': model, '--onnx': onnx, '--peer': peer[0], '--layers': layers }
     for (const [name, value] of Object.entries(given)) {
       if (value === undefined) continue
       throw invalidArgument(
-        `bench: received ${name} with a server, '${asked}', which has its own network; leave it out, or measure without --${server === undefined ? 'url' : 'server'}`,
+        `bench: received ${name} with a server, '${asked}', which has its own network; leave it out, or measure without ${option}`,
       )
     }
   }
